@@ -1,0 +1,1 @@
+"""The export stage: checkpoints to networks to ONNX to a bundle. Needs torch."""

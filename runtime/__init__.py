@@ -1,0 +1,1 @@
+"""The runtime: frames in, verdicts out. Never imports torch, onnx or export."""

@@ -1,0 +1,105 @@
+"""Backends run networks; this is the whole contract and the table of them.
+
+To add one: a module with a class that satisfies `Backend`, and a line in
+`BACKENDS`. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from spinert.runtime.errors import BackendUnavailable, Reason
+
+__all__ = ["BACKENDS", "Arrays", "Backend", "BackendOptions", "Capabilities", "load"]
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendOptions:
+    """What every backend is told."""
+
+    threads: int = 0
+    """Threads one network may use; 0: all cores of this machine."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What a loaded backend is; part of the key of a stored golden pass."""
+
+    name: str
+    version: str
+    precision: str
+    device: str
+    concurrent_networks: bool
+    """Different networks may run at once from different threads."""
+
+
+class Backend(Protocol):
+    """Runs the networks of one bundle on one device.
+
+    `run` may be called from one thread per network at a time. Arrays returned
+    belong to the caller.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Describe this backend."""
+        ...
+
+    def load(self, role: str, onnx: Path) -> None:
+        """Make network `role` ready to run.
+
+        Raises:
+            BackendUnavailable: The file cannot be loaded by this backend.
+        """
+        ...
+
+    def run(self, role: str, inputs: Arrays) -> Arrays:
+        """Run one batch through network `role`.
+
+        Args:
+            role: A role that was loaded.
+            inputs: Graph inputs by name, each with leading batch axis N: `image`
+                uint8 (N,1,H,W) or float32 (N,C,H,W), `image_size` int32 (N,2).
+
+        Returns:
+            Graph outputs by name, each with leading batch axis N.
+
+        Raises:
+            BackendError: The network failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything; calling twice is harmless."""
+        ...
+
+
+BACKENDS = {
+    "onnxruntime": "spinert.runtime.backends.onnxruntime:OnnxRuntimeBackend",
+    "fake": "spinert.runtime.backends.fake:FakeBackend",
+}
+
+
+def load(name: str, options: BackendOptions) -> Backend:
+    """Construct the backend called `name`.
+
+    Raises:
+        BackendUnavailable: No such backend, or its package is not installed.
+    """
+    if name not in BACKENDS:
+        known = ", ".join(sorted(BACKENDS))
+        raise BackendUnavailable(
+            Reason.BACKEND_UNAVAILABLE,
+            f"unknown backend {name!r}; choose one of: {known}",
+        )
+    module, _, cls = BACKENDS[name].partition(":")
+    backend: Backend = getattr(import_module(module), cls)(options)
+    return backend

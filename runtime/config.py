@@ -1,0 +1,231 @@
+"""Settings: read once from TOML, checked on construction, then read-only."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from spinert.runtime.errors import ConfigError, Reason
+
+__all__ = [
+    "BackendSettings",
+    "DecodeSettings",
+    "EngineSettings",
+    "GoldenSettings",
+    "ServerSettings",
+    "Settings",
+    "settings_from_toml",
+]
+
+T = TypeVar("T")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(Reason.CONFIG_INVALID, message)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSettings:
+    """The gRPC front."""
+
+    listen: str = "127.0.0.1:50051"
+    """HOST:PORT; port 0 takes a free one. Beyond loopback, put TLS in front."""
+
+    max_message_mib: int = 64
+    """Largest message either way. Each stream may hold two of them in memory."""
+
+    max_frames_in_flight: int = 16
+    """Credit of one stream. More hides latency; each frame is held in memory."""
+
+    reflection: bool = False
+    """Let tools list the services. Handy in development, off in production."""
+
+    grace_s: float = 30.0
+    """How long frames in flight may take to finish after SIGTERM."""
+
+    def __post_init__(self) -> None:
+        """Reject settings that could never serve a frame."""
+        _require(":" in self.listen, "server.listen must be HOST:PORT")
+        _require(1 <= self.max_message_mib <= 1024, "server.max_message_mib: 1 to 1024")
+        _require(self.max_frames_in_flight >= 1, "server.max_frames_in_flight: from 1")
+        _require(self.grace_s >= 0, "server.grace_s must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodeSettings:
+    """What may be decoded, and at what cost."""
+
+    accept_modalities: tuple[str, ...] = ("CR", "DX", "RF", "XA")
+    """(0008,0060) Modality of DICOM frames that are analysed."""
+
+    workers: int = field(default_factory=_cores)
+    """Decode processes; DICOM, PNG and JPEG frames pass through them."""
+
+    timeout_s: float = 10.0
+    """A decoder that takes longer is killed and the frame refused."""
+
+    memory_mib: int = 1536
+    """Address space of one decode process (RLIMIT_AS)."""
+
+    min_edge_px: int = 64
+    max_edge_px: int = 8192
+    """Rows and Columns outside these are refused before any pixel work."""
+
+    max_pixel_mib: int = 256
+    """Decoded size of one frame."""
+
+    max_elements: int = 20_000
+    """Data elements in one DICOM file, all levels."""
+
+    max_nesting: int = 16
+    """Depth of sequences in one DICOM file."""
+
+    max_tint: float = 12.0
+    """Mean spread of the colour channels, in 8-bit levels, up to which a PNG or
+    JPEG still counts as grey."""
+
+    def __post_init__(self) -> None:
+        """Reject limits that admit nothing."""
+        _require(bool(self.accept_modalities), "decode.accept_modalities is empty")
+        _require(self.workers >= 1, "decode.workers: from 1")
+        _require(self.timeout_s > 0, "decode.timeout_s must be positive")
+        _require(self.memory_mib >= 512, "decode.memory_mib: from 512")
+        _require(
+            1 <= self.min_edge_px <= self.max_edge_px <= 65535,
+            "decode: 1 <= min_edge_px <= max_edge_px <= 65535",
+        )
+        _require(self.max_pixel_mib >= 1, "decode.max_pixel_mib: from 1")
+        _require(self.max_elements >= 1, "decode.max_elements: from 1")
+        _require(1 <= self.max_nesting <= 100, "decode.max_nesting: 1 to 100")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSettings:
+    """Queues and batches."""
+
+    max_batch: int = 4
+    """Largest batch of one network. A CPU gains nothing beyond a few."""
+
+    max_delay_ms: float = 2.0
+    """Longest wait for company. Raises the latency of a lone frame by this much."""
+
+    max_frames: int = 64
+    """Frames admitted at a time, over all devices; more are refused at once."""
+
+    max_frames_per_device: int = 32
+    """Frames admitted at a time from one device."""
+
+    max_queue_mib: int = 512
+    """Bytes of admitted frames, as they arrived."""
+
+    prepare_threads: int = field(default_factory=_cores)
+    """Threads that turn images into network inputs."""
+
+    def __post_init__(self) -> None:
+        """Reject queues that could never fill a batch."""
+        _require(self.max_batch >= 1, "engine.max_batch: from 1")
+        _require(self.max_delay_ms >= 0, "engine.max_delay_ms must not be negative")
+        _require(
+            self.max_frames >= self.max_batch,
+            "engine.max_frames must hold at least one full batch (max_batch)",
+        )
+        _require(
+            self.max_frames_per_device >= 1, "engine.max_frames_per_device: from 1"
+        )
+        _require(self.max_queue_mib >= 1, "engine.max_queue_mib: from 1")
+        _require(self.prepare_threads >= 1, "engine.prepare_threads: from 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendSettings:
+    """What runs the networks."""
+
+    name: str = "onnxruntime"
+    """A key of spinert.runtime.backends.BACKENDS; never replaced silently."""
+
+    threads: int = 0
+    """Threads one network may use; 0: all cores."""
+
+    def __post_init__(self) -> None:
+        """Reject a negative thread count."""
+        _require(self.threads >= 0, "backend.threads must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GoldenSettings:
+    """Where passes of the golden set are remembered."""
+
+    state_dir: str = ""
+    """Empty: $XDG_STATE_HOME/spinert, else ~/.local/state/spinert."""
+
+    def directory(self) -> Path:
+        """Return the directory of stored passes; it may not exist yet."""
+        if self.state_dir:
+            return Path(self.state_dir)
+        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        return Path(base) / "spinert"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything the server needs besides a bundle."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    decode: DecodeSettings = field(default_factory=DecodeSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    backend: BackendSettings = field(default_factory=BackendSettings)
+    golden: GoldenSettings = field(default_factory=GoldenSettings)
+
+
+def settings_from_toml(path: Path) -> Settings:
+    """Read settings; every key must be known and of the right type.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, or holds a wrong key or value.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(
+            Reason.CONFIG_INVALID, f"cannot read {path}: {error.strerror}"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            Reason.CONFIG_INVALID, f"{path} is not valid TOML: {error}"
+        ) from error
+    return _build(Settings, table, path.name)
+
+
+def _build(cls: type[T], table: dict[str, Any], where: str) -> T:
+    """Build dataclass `cls` from a parsed table, naming any unknown key."""
+    hints = get_type_hints(cls)
+    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
+    if unknown := sorted(table.keys() - set(known)):
+        raise ConfigError(
+            Reason.CONFIG_INVALID,
+            f"{where}: unknown key {unknown[0]!r}; expected one of {sorted(known)}",
+        )
+    return cls(**{k: _value(hints[k], v, f"{where}: {k}") for k, v in table.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint) and isinstance(hint, type):
+        _require(isinstance(value, dict), f"{where} must be a table")
+        return _build(hint, value, where)
+    if get_origin(hint) is tuple:
+        item = get_args(hint)[0]
+        fits = isinstance(value, list) and all(type(v) is item for v in value)
+        _require(fits, f"{where} must be a list of {item.__name__}")
+        return tuple(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    _require(type(value) is hint, f"{where} must be of type {hint.__name__}")
+    return value
