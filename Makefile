@@ -1,0 +1,55 @@
+# make demo [INPUT=DIR]   from nothing to annotated radiographs in demo-output/
+# make test               the whole test suite
+# make check              formatting, lint, types, generated code
+# make bench              the benchmarks of benchmarks/README.md
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEPS := $(VENV)/.dependencies
+BUILT := $(VENV)/.built
+NATIVE := $(wildcard runtime/native/*/*)
+EXPORT := $(shell find export -name '*.py')
+DEMO_BUNDLE := demo-bundle
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test check bench install clean
+
+demo: $(BUILT) $(DEMO_BUNDLE)/bundle.json
+	$(BIN)/python examples/demo.py --bundle $(DEMO_BUNDLE) $(if $(INPUT),--input "$(INPUT)")
+
+test: $(BUILT)
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(BUILT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	PYTHON=$(BIN)/python scripts/proto --check
+
+bench: $(BUILT) $(DEMO_BUNDLE)/bundle.json
+	$(BIN)/python benchmarks/run.py --bundle $(DEMO_BUNDLE)
+
+install: $(BUILT)
+
+$(DEMO_BUNDLE)/bundle.json: examples/recipes/demo.toml $(EXPORT) proto/bundle.proto | $(BUILT)
+	$(BIN)/spinert export examples/recipes/demo.toml --replace --output $(DEMO_BUNDLE)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "SpineRT needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Three steps, so that the hashes of the runtime lock are enforced.
+$(DEPS): locks/runtime.txt locks/export.txt locks/dev.txt | $(BIN)/python
+	$(PIP) install --quiet --require-hashes --requirement locks/runtime.txt
+	$(PIP) install --quiet --requirement locks/export.txt
+	$(PIP) install --quiet --requirement locks/dev.txt
+	touch $@
+
+$(BUILT): $(DEPS) pyproject.toml CMakeLists.txt $(NATIVE)
+	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-proto build dist $(DEMO_BUNDLE) demo-output

@@ -1,0 +1,1 @@
+"""What people see: files in, tables, JSON and annotated pictures out."""

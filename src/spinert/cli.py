@@ -1,0 +1,154 @@
+"""The command `spinert`: export, inspect, verify, serve, analyze.
+
+Each command imports what it needs when it runs, so that `spinert --help` and a
+client without torch or ONNX Runtime start at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["main"]
+
+_DIRECTORY = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="spinert")
+def cli() -> None:
+    """Spine X-ray networks, from checkpoint to verdict.
+
+    Research use only: not a medical device.
+    """
+
+
+@cli.command()
+@click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", type=_DIRECTORY, required=True, help="Bundle to write.")
+@click.option("--replace", is_flag=True, help="Replace an existing bundle.")
+def export(recipe: Path, output: Path, replace: bool) -> None:
+    """Turn the checkpoints named in RECIPE into a bundle."""
+    from spinert.export.pipeline import export_bundle
+    from spinert.runtime.report.progress import stage_progress
+
+    with stage_progress(_console(stderr=True)) as progress:
+        export_bundle(recipe, output, progress, replace=replace)
+    _console().print(f"bundle written to [bold]{output}[/]; see `spinert inspect`")
+
+
+@cli.command()
+@click.argument("bundle", type=_DIRECTORY)
+@click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
+def inspect(bundle: Path, as_json: bool) -> None:
+    """Show what BUNDLE holds and how it decides."""
+    from spinert.runtime.bundle import MANIFEST, load_bundle
+
+    loaded = load_bundle(bundle, check_hashes=False)
+    if as_json:
+        click.echo((bundle / MANIFEST).read_text(), nl=False)
+        return
+    from spinert.runtime.report.manifest import manifest_view
+
+    _console().print(manifest_view(loaded))
+
+
+@cli.command()
+@click.argument("bundle", type=_DIRECTORY)
+@click.option("--backend", default="onnxruntime", show_default=True)
+@click.option("--threads", default=0, help="Threads of one network; 0: all cores.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+def verify(bundle: Path, backend: str, threads: int, as_json: bool) -> None:
+    """Check hashes and schema of BUNDLE and run its golden set."""
+    from spinert.runtime.report.verify import verify_bundle
+
+    passed = verify_bundle(
+        bundle, backend, threads, as_json=as_json, console=_console(stderr=as_json)
+    )
+    sys.exit(0 if passed else 1)
+
+
+@cli.command()
+@click.option("--bundle", type=_DIRECTORY, required=True, help="Bundle to serve.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML).")
+@click.option("--listen", help="HOST:PORT; overrides the settings.")
+@click.option("--check", is_flag=True, help="Validate settings and bundle, then exit.")
+def serve(bundle: Path, config: Path | None, listen: str | None, check: bool) -> None:
+    """Serve BUNDLE over gRPC until SIGTERM."""
+    from dataclasses import replace
+
+    from spinert.runtime.config import Settings, settings_from_toml
+
+    settings = settings_from_toml(config) if config else Settings()
+    if listen:
+        server = replace(settings.server, listen=listen)
+        settings = replace(settings, server=server)
+    if check:
+        from spinert.runtime.bundle import load_bundle
+
+        loaded = load_bundle(bundle)
+        click.echo(f"settings and bundle {loaded.spec.name} are valid")
+        return
+    from spinert.runtime.server.serve import serve as run
+
+    sys.exit(run(bundle, settings))
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=_DIRECTORY)
+@click.option("--server", help="HOST:PORT of a running server.")
+@click.option("--bundle", type=_DIRECTORY, help="Serve this bundle just for the call.")
+@click.option("--json", "json_path", type=_DIRECTORY, help="Write results to a file.")
+@click.option("--overlay", type=_DIRECTORY, help="Write annotated PNGs to a folder.")
+def analyze(
+    paths: tuple[Path, ...],
+    server: str | None,
+    bundle: Path | None,
+    json_path: Path | None,
+    overlay: Path | None,
+) -> None:
+    """Analyze DICOM, PNG and JPEG files or folders of them."""
+    if (server is None) == (bundle is None):
+        raise click.UsageError("give either --server or --bundle")
+    from spinert.runtime.report.analyze import Job, run_job
+
+    job = Job(
+        paths=paths, server=server, bundle=bundle, json_path=json_path, overlay=overlay
+    )
+    run_job(job, _console(), _console(stderr=True))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def _explain(error: Exception) -> str | None:
+    """Return one line for an error of ours, None for a bug."""
+    from spinert.runtime.errors import SpinertError
+
+    if isinstance(error, SpinertError):
+        return f"{error.reason}: {error.message}"
+    if type(error).__module__.startswith("spinert."):
+        return str(error)
+    return None
+
+
+def main(command: Callable[[], object] = cli) -> None:
+    """Run the command line; errors of ours are one line and exit code 2."""
+    try:
+        command()
+    except Exception as error:
+        line = _explain(error)
+        if line is None:
+            raise
+        click.echo(f"error: {line}", err=True)
+        sys.exit(2)

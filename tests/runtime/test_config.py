@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from spinert.runtime.config import Settings, settings_from_toml
+from spinert.runtime.errors import ConfigError
+
+
+def read(tmp_path, text):
+    path = tmp_path / "spinert.toml"
+    path.write_text(text)
+    return settings_from_toml(path)
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path):
+    assert read(tmp_path, "") == Settings()
+
+
+def test_values_of_every_kind_are_read(tmp_path):
+    settings = read(
+        tmp_path,
+        """
+        [server]
+        listen = "0.0.0.0:7000"
+        reflection = true
+        [engine]
+        max_delay_ms = 5
+        [decode]
+        accept_modalities = ["DX"]
+        """,
+    )
+    assert settings.server.listen == "0.0.0.0:7000"
+    assert settings.server.reflection is True
+    assert settings.engine.max_delay_ms == 5.0
+    assert settings.decode.accept_modalities == ("DX",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[servr]", "unknown key 'servr'"),
+        ("[server]\nport = 1", "unknown key 'port'"),
+        ("server = 1", "server must be a table"),
+        ("[server]\nlisten = 50051", "listen must be of type str"),
+        ("[server]\nreflection = 1", "reflection must be of type bool"),
+        ("[engine]\nmax_batch = true", "max_batch must be of type int"),
+        ("[decode]\naccept_modalities = [1]", "must be a list of str"),
+        ("[decode]\naccept_modalities = []", "accept_modalities is empty"),
+        ("[engine]\nmax_batch = 9\nmax_frames = 8", "at least one full batch"),
+        ("[backend]\nthreads = -1", "threads must not be negative"),
+        ("[server", "not valid TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, text, words):
+    with pytest.raises(ConfigError, match=words.replace("[", r"\[")):
+        read(tmp_path, text)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read .*absent\.toml"):
+        settings_from_toml(tmp_path / "absent.toml")
