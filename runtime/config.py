@@ -88,7 +88,7 @@ class DecodeSettings:
     max_nesting: int = 16
     """Depth of sequences in one DICOM file."""
 
-    max_tint: float = 12.0
+    max_tint: float = 24.0
     """Mean spread of the colour channels, in 8-bit levels, up to which a PNG or
     JPEG still counts as grey."""
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
+from spinert.proto import bundle_pb2
 from spinert.runtime.errors import BackendUnavailable, Reason
 
 __all__ = ["BACKENDS", "Arrays", "Backend", "BackendOptions", "Capabilities", "load"]
@@ -53,11 +54,17 @@ class Backend(Protocol):
         """Describe this backend."""
         ...
 
-    def load(self, role: str, onnx: Path) -> None:
+    def load(self, role: str, onnx: Path, network: bundle_pb2.Network) -> None:
         """Make network `role` ready to run.
 
+        Args:
+            role: Its name in the bundle.
+            onnx: The graph, one self-contained file.
+            network: What the bundle says of it; the graph must agree.
+
         Raises:
-            BackendUnavailable: The file cannot be loaded by this backend.
+            BackendUnavailable: The file cannot be loaded by this backend, or is
+                not the network described.
         """
         ...
 

@@ -67,12 +67,15 @@ def inspect(bundle: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 def verify(bundle: Path, backend: str, threads: int, as_json: bool) -> None:
     """Check hashes and schema of BUNDLE and run its golden set."""
-    from spinert.runtime.report.verify import verify_bundle
+    from spinert.runtime.config import BackendSettings
+    from spinert.runtime.report import verify as report
 
-    passed = verify_bundle(
-        bundle, backend, threads, as_json=as_json, console=_console(stderr=as_json)
-    )
-    sys.exit(0 if passed else 1)
+    settings = BackendSettings(name=backend, threads=threads)
+    found = report.verify_bundle(bundle, settings, _console(stderr=True))
+    if as_json:
+        click.echo(report.json_from_report(*found))
+    else:
+        _console().print(report.report_table(*found))
 
 
 @cli.command()

@@ -1,0 +1,87 @@
+"""`make bench`: run everything, print a table, write one JSON for this machine."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import bench_front
+import bench_startup
+import bench_throughput
+from harness import HERE, machine, write_json
+from rich.console import Console
+from rich.table import Table
+from tiny_bundle import write_tiny_bundle
+
+SMALL_CONFIG = "[backend]\nthreads = 1\n[engine]\nprepare_threads = 1\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, required=True, help="the demo bundle")
+    parser.add_argument("--only", choices=["front", "small", "demo", "startup"])
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "latest.json")
+    arguments = parser.parse_args()
+    console = Console(stderr=True)
+    results: dict[str, Any] = {"date": str(date.today()), "machine": machine()}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, measure in _parts(arguments.bundle, Path(folder)).items():
+            if arguments.only in (None, name):
+                with console.status(f"measuring: {name}"):
+                    results[name] = measure()
+    write_json(arguments.output, results)
+    Console().print(_table(results))
+    Console().print(f"written to {arguments.output}")
+
+
+def _parts(bundle: Path, work: Path) -> dict[str, Callable[[], dict[str, Any]]]:
+    def small() -> dict[str, Any]:
+        tiny = write_tiny_bundle(work / "small", edge=224, channels=64)
+        return bench_throughput.measure(
+            tiny, work, SMALL_CONFIG, size=(549, 548), frames=800, rounds=5
+        )
+
+    def demo() -> dict[str, Any]:
+        return bench_throughput.measure(
+            bundle, work, "", size=(2500, 2000), frames=24, rounds=3
+        )
+
+    return {
+        "front": lambda: bench_front.measure(work),
+        "small": small,
+        "demo": demo,
+        "startup": lambda: bench_startup.measure(bundle, work),
+    }
+
+
+def _table(results: dict[str, Any]) -> Table:
+    table = Table(title="SpineRT on this machine", title_justify="left")
+    for column in ("what", "figure", "target"):
+        table.add_column(column)
+    for name, label, target in (
+        ("front", "CPU per frame, front / bare echo", "<= 1.4"),
+        ("small", "throughput, server / in-process, small network", ">= 0.90"),
+        ("demo", "throughput, server / in-process, demo bundle", ">= 0.90"),
+    ):
+        part = results.get(name, {})
+        for key in ("cpu_ratio_to_echo", "server_over_in_process"):
+            if key in part:
+                r = part[key]
+                table.add_row(label, f"{r['median']} ({r['min']}-{r['max']})", target)
+    start = results.get("startup")
+    if start:
+        ready = ", ".join(str(v) for v in start["ready_s_with_stored_pass"])
+        table.add_row("ready with a stored pass, s", ready, "<= 8")
+        imported = start["import_spinert_runtime_s"]
+        table.add_row("import spinert.runtime, s", str(imported), "<= 0.3")
+        rss = start["front_without_networks_rss_mib"]
+        table.add_row("front without networks, MiB", str(rss), "<= 150 MB")
+    return table
+
+
+if __name__ == "__main__":
+    main()

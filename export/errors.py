@@ -1,0 +1,44 @@
+"""Every error of the export stage; each message is one line with the way out.
+
+ExportError
+├── RecipeError        the recipe asks for something that cannot be
+├── CheckpointError    a file is unsafe, damaged, or not of this architecture
+├── GraphError         the ONNX graph breaks the contract
+├── ParityError        ONNX Runtime and PyTorch disagree
+└── DestinationError   the bundle cannot be written there
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "DestinationError",
+    "ExportError",
+    "GraphError",
+    "ParityError",
+    "RecipeError",
+]
+
+
+class ExportError(Exception):
+    """Base of the tree; no bundle is left behind."""
+
+
+class RecipeError(ExportError):
+    """A recipe is malformed, contradictory or asks for what is not supported."""
+
+
+class CheckpointError(ExportError):
+    """A checkpoint cannot be read safely or does not fit its architecture."""
+
+
+class GraphError(ExportError):
+    """An exported graph uses an operator or a shape outside the contract."""
+
+
+class ParityError(ExportError):
+    """The exported graph does not compute what the PyTorch network computes."""
+
+
+class DestinationError(ExportError):
+    """The target directory exists or cannot be replaced."""

@@ -1,0 +1,1 @@
+"""The networks, written for export: tensors in, tensors out, standard operators."""

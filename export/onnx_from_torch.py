@@ -1,0 +1,169 @@
+"""PyTorch to ONNX, and the check that nothing but standard operators came out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from spinert.export.errors import GraphError
+
+__all__ = ["GraphSpec", "check_graph", "onnx_from_torch"]
+
+OPSET: Final = 18
+"""LayerNormalization is one operator (from 17); every back end reads it."""
+
+# What TensorRT (10, 11, RTX), ONNX Runtime and OpenVINO all run without a plugin
+# and without shapes that depend on data. NonZero, NonMaxSuppression, RoiAlign, Loop,
+# If and Scan are left out on purpose.
+_OPERATORS: Final = frozenset(
+    [
+        "Add",
+        "And",
+        "AveragePool",
+        "BatchNormalization",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Constant",
+        "ConstantOfShape",
+        "Conv",
+        "Div",
+        "Equal",
+        "Exp",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+        "GatherElements",
+        "Gemm",
+        "GlobalAveragePool",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "LayerNormalization",
+        "Less",
+        "LessOrEqual",
+        "MatMul",
+        "Max",
+        "MaxPool",
+        "Min",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pad",
+        "Pow",
+        "Range",
+        "Reciprocal",
+        "ReduceMean",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Shape",
+        "Sigmoid",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "TopK",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphSpec:
+    """The outside of a graph."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    dynamic: tuple[dict[int, str], ...]
+    """For each input: axis to name of every axis that is not fixed."""
+
+
+def _named_axes(value: Any, axes: dict[int, str]) -> None:
+    """Name the free axes; the exporter leaves symbols such as `s22`."""
+    for index, dimension in enumerate(value.type.tensor_type.shape.dim):
+        if index in axes:
+            dimension.dim_param = axes[index]
+
+
+def _cleaned(model: Any, spec: GraphSpec) -> Any:
+    """Remove what differs between machines: traces, file names, derived shapes."""
+    for value, axes in zip(model.graph.input, spec.dynamic, strict=True):
+        _named_axes(value, axes)
+    for value in model.graph.output:
+        _named_axes(value, {0: "batch"})
+    del model.graph.value_info[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    carriers = (model.graph.node, model.graph.initializer)
+    for part in (*carriers, model.graph.input, model.graph.output):
+        for item in part:
+            del item.metadata_props[:]
+            item.doc_string = ""
+    return model
+
+
+def check_graph(model: Any, spec: GraphSpec) -> None:
+    """Check operators and the names of inputs and outputs.
+
+    Raises:
+        GraphError: An operator is custom or outside the list, or a name is wrong.
+    """
+    foreign = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
+    if foreign or model.functions:
+        raise GraphError("the graph has custom operators; use standard ones only")
+    unknown = sorted({node.op_type for node in model.graph.node} - _OPERATORS)
+    if unknown:
+        names = ", ".join(unknown)
+        message = f"the graph has operators that not every back end runs: {names}"
+        raise GraphError(message)
+    inputs = tuple(value.name for value in model.graph.input)
+    outputs = tuple(value.name for value in model.graph.output)
+    if inputs != spec.inputs or outputs != spec.outputs:
+        message = f"the graph maps {inputs} to {outputs}; expected {spec.inputs} to "
+        raise GraphError(f"{message}{spec.outputs}")
+
+
+def onnx_from_torch(
+    network: nn.Module, example: Sequence[Tensor], spec: GraphSpec
+) -> Any:
+    """Return a network in eval mode as an `onnx.ModelProto` with its weights inside.
+
+    Args:
+        network: Tensors in, tensors out.
+        example: One tensor per input, with at least two frames.
+        spec: Names and free axes.
+
+    Raises:
+        GraphError: The graph breaks the contract.
+    """
+    free = torch.export.Dim.DYNAMIC
+    with warnings.catch_warnings():
+        # torch.export calls deprecated parts of torch and of copyreg in passing.
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        warnings.simplefilter("ignore", category=FutureWarning)
+        program = torch.onnx.export(
+            network.eval(),
+            tuple(example),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(spec.inputs),
+            output_names=list(spec.outputs),
+            dynamic_shapes=tuple(dict.fromkeys(axes, free) for axes in spec.dynamic),
+            verbose=False,
+        )
+    model = _cleaned(program.model_proto, spec)
+    check_graph(model, spec)
+    return model

@@ -1,0 +1,136 @@
+"""Lay a recipe's `[bundle]` tables over a `Bundle`, and check what results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from spinert.export.errors import RecipeError
+from spinert.proto import bundle_pb2 as pb
+
+__all__ = ["check_network", "override"]
+
+# What a bundle says about itself is measured or follows from the recipe's other
+# tables; an override would be a lie.
+_DERIVED: Final = {
+    "bundle": {"files", "format", "golden", "provenance"},
+    "network": {
+        "architecture",
+        "import_options",
+        "members",
+        "output",
+        "parity",
+        "precision",
+    },
+}
+_MAX_TOPK: Final = 3840  # of TensorRT's TopK layer
+
+
+def _derived(message: Message) -> set[str]:
+    if isinstance(message, pb.Bundle):
+        return _DERIVED["bundle"]
+    return _DERIVED["network"] if isinstance(message, pb.Network) else set()
+
+
+def override(message: Message, values: Mapping[str, Any], where: str) -> None:
+    """Merge protobuf JSON into a message, in place.
+
+    Messages and entries of maps are merged; scalars and lists are replaced; setting
+    one member of a oneof clears the others.
+
+    Raises:
+        RecipeError: A field is unknown, derived, or the value does not fit it.
+    """
+    for key, value in values.items():
+        path = f"{where}.{key}"
+        if key not in message.DESCRIPTOR.fields_by_name:
+            known = ", ".join(sorted(message.DESCRIPTOR.fields_by_name))
+            raise RecipeError(f"{path}: no such field; known here: {known}")
+        if key in _derived(message):
+            raise RecipeError(f"{path}: is derived, not chosen; remove it")
+        current = getattr(message, key)
+        if isinstance(current, Message):
+            current.SetInParent()
+            override(current, _table(value, path), path)
+        elif hasattr(current, "GetEntryClass"):
+            for role, entry in _table(value, path).items():
+                if role not in current:
+                    names = ", ".join(sorted(current))
+                    message_ = f"{path}.{role}: no such entry; there are {names}"
+                    raise RecipeError(message_)
+                override(current[role], _table(entry, path), f"{path}.{role}")
+        else:
+            _set(message, key, value, path)
+
+
+def _table(value: object, path: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise RecipeError(f"{path}: must be a table")
+    return value
+
+
+def _set(message: Message, key: str, value: object, path: str) -> None:
+    message.ClearField(key)
+    try:
+        json_format.ParseDict({key: value}, message)
+    except json_format.ParseError as error:
+        raise RecipeError(f"{path}: {value!r} does not fit this field") from error
+
+
+def _check_canvas(canvas: pb.CanvasPolicy, stride: int, where: str) -> None:
+    kind = canvas.WhichOneof("kind")
+    if kind is None:
+        raise RecipeError(f"{where}: choose fixed, letterbox, shortest_edge or native")
+    lengths = getattr(canvas, kind)
+    edges = [value for _, value in lengths.ListFields()]
+    if len(edges) != len(lengths.DESCRIPTOR.fields):
+        raise RecipeError(f"{where}.{kind}: every length must be above 0")
+    if kind == "shortest_edge" and lengths.max_long_edge < lengths.short_edge:
+        raise RecipeError(f"{where}.{kind}: max_long_edge is below short_edge")
+    padded = {"shortest_edge": edges[2:], "native": edges}.get(kind, edges)
+    if any(edge % stride for edge in padded):
+        message = f"{where}.{kind}: this network needs multiples of {stride}"
+        raise RecipeError(message)
+
+
+def _check_input(network_input: pb.NetworkInput, where: str) -> None:
+    if network_input.element_type != pb.ELEMENT_UINT8:
+        raise RecipeError(f"{where}.element_type: only ELEMENT_UINT8 is exported")
+    if network_input.resampler != pb.PILLOW_BILINEAR_U8_HORIZONTAL_FIRST:
+        message = "only PILLOW_BILINEAR_U8_HORIZONTAL_FIRST works on uint8"
+        raise RecipeError(f"{where}.resampler: {message}")
+    for name in ("mean", "std", "fill"):
+        if len(getattr(network_input, name)) != 3:
+            raise RecipeError(f"{where}.{name}: give three values, one per channel")
+    if any(value <= 0 for value in network_input.std):
+        raise RecipeError(f"{where}.std: every value must be above 0")
+
+
+def check_network(network: pb.Network, *, role: str, stride: int) -> None:
+    """Check that a network as stated can be exported.
+
+    Args:
+        network: After overrides.
+        role: "classifier" or "detector".
+        stride: Padded heights and widths must be multiples of this.
+
+    Raises:
+        RecipeError: A value is impossible or outside what export supports.
+    """
+    where = f"bundle.networks.{role}"
+    _check_input(network.input, f"{where}.input")
+    _check_canvas(network.input.canvas, stride, f"{where}.input.canvas")
+    is_detector = network.output == pb.OUTPUT_CANDIDATES
+    if network.input.takes_image_size != is_detector:
+        message = "true for a detector, false for a classifier"
+        raise RecipeError(f"{where}.input.takes_image_size: {message}")
+    if is_detector and not 1 <= network.detection.candidates <= _MAX_TOPK:
+        raise RecipeError(f"{where}.detection.candidates: from 1 to {_MAX_TOPK}")
+    path = PurePosixPath(network.file)
+    if path.is_absolute() or ".." in path.parts or path.suffix != ".onnx":
+        message = "a relative path that ends in .onnx"
+        raise RecipeError(f"{where}.file: {message}")

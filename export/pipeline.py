@@ -1,0 +1,188 @@
+"""From a recipe to a bundle: build, convert, compare, write."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import onnxruntime
+import torch
+
+from spinert import __version__
+from spinert.export.architectures import (
+    ARCHITECTURES,
+    CLASSIFIER,
+    DETECTOR,
+    Architecture,
+)
+from spinert.export.bundle_writer import (
+    creation_time,
+    package_versions,
+    staged,
+    write_golden_image,
+    write_index,
+    write_outputs,
+)
+from spinert.export.golden import GoldenImage, golden_images
+from spinert.export.graphs import Graph, classifier_graph, detector_graph
+from spinert.export.onnx_from_torch import onnx_from_torch
+from spinert.export.parity import TOLERANCES, Outputs, measured_parity
+from spinert.export.plan import bundle_from_recipe
+from spinert.export.preprocess import NetworkFrame, network_frame
+from spinert.export.recipe import Recipe, recipe_from_toml
+from spinert.proto import bundle_pb2 as pb
+
+__all__ = ["Progress", "export_bundle"]
+
+Progress = Callable[[str, float], None]
+"""Told what begins, and the fraction (0 to 1) that is done."""
+
+_GRAPHS: Final = {CLASSIFIER: classifier_graph, DETECTOR: detector_graph}
+_SHARES: Final = {CLASSIFIER: (0.0, 0.3), DETECTOR: (0.3, 0.97)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Export:
+    """One export in progress."""
+
+    recipe: Recipe
+    bundle: pb.Bundle
+    images: Sequence[GoldenImage]
+    architectures: Mapping[str, Architecture]
+    folder: Path
+    progress: Progress
+
+    def frames(self, role: str) -> list[NetworkFrame]:
+        canvas = self.bundle.networks[role].input.canvas
+        grey = [image.grey(self.bundle.grey) for image in self.images]
+        return [network_frame(image, canvas) for image in grey]
+
+    def network(self, role: str) -> None:
+        """Build, convert and compare one network; record it in the bundle."""
+        start, end = _SHARES[role]
+
+        def report(text: str, fraction: float) -> None:
+            self.progress(f"{role}: {text}", start + (end - start) * fraction)
+
+        report("weights", 0.0)
+        frames = self.frames(role)
+        build = _GRAPHS[role]
+        graph = build(self.recipe, self.bundle, frames, self.architectures)
+        report("PyTorch to ONNX", 0.15)
+        path = self._convert(role, graph, frames)
+        report("reference outputs", 0.4)
+        references = [_answer(graph, frame) for frame in frames]
+        self._record_golden(role, frames, references)
+        report("comparing ONNX Runtime with PyTorch", 0.45)
+        sizes = self.recipe.golden.batch_sizes
+        worst = measured_parity(path, frames, references, sizes)
+        self._record_parity(role, worst)
+        records = [member.record for member in graph.members]
+        self.bundle.provenance.checkpoints.extend(records)
+
+    def _convert(self, role: str, graph: Graph, frames: list[NetworkFrame]) -> Path:
+        example = graph.inputs([frames[0], frames[0]])
+        model = onnx_from_torch(graph.module, example, graph.spec)
+        path = self.folder / self.bundle.networks[role].file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return path
+
+    def _record_golden(
+        self, role: str, frames: list[NetworkFrame], references: list[Outputs]
+    ) -> None:
+        recorded = self.bundle.golden.frames
+        for golden, frame, outputs in zip(recorded, frames, references, strict=True):
+            case = golden.networks[role]
+            case.input_sha256 = hashlib.sha256(frame.image.tobytes()).hexdigest()
+            case.height, case.width = frame.image.shape[1:]
+            case.outputs = f"golden/{golden.name}.{role}.npz"
+            write_outputs(self.folder / case.outputs, outputs)
+
+    def _record_parity(self, role: str, worst: Mapping[str, float]) -> None:
+        parity = self.bundle.networks[role].parity
+        parity.reference = f"torch {torch.__version__}"
+        parity.compared = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
+        parity.batch_sizes.extend(self.recipe.golden.batch_sizes)
+        for name, gap in worst.items():
+            parity.outputs.add(
+                output=name, tolerance_abs=TOLERANCES[name], measured_max_abs=gap
+            )
+
+    def golden(self) -> None:
+        """Write the frames of the golden set and list them."""
+        self.bundle.golden.batch_sizes.extend(self.recipe.golden.batch_sizes)
+        for image in self.images:
+            path = f"golden/{image.name}.png"
+            write_golden_image(self.folder / path, image.stored)
+            self.bundle.golden.frames.add(
+                name=image.name,
+                image=path,
+                photometric_interpretation=image.photometric_interpretation,
+                bits_stored=image.bits_stored,
+            )
+
+    def provenance(self) -> None:
+        """Record who made this bundle from what."""
+        provenance = self.bundle.provenance
+        provenance.created_at = creation_time()
+        provenance.exporter_version = __version__
+        provenance.preset = self.recipe.preset
+        provenance.recipe_sha256 = self.recipe.sha256
+        provenance.packages.update(package_versions())
+
+
+def _answer(graph: Graph, frame: NetworkFrame) -> Outputs:
+    outputs = graph.outputs([frame])
+    return {name: value[0].numpy() for name, value in outputs.items()}
+
+
+def export_bundle(
+    recipe_path: Path,
+    directory: Path,
+    progress: Progress,
+    *,
+    replace: bool = False,
+    architectures: Mapping[str, Architecture] = ARCHITECTURES,
+) -> pb.Bundle:
+    """Write the bundle that a recipe describes.
+
+    Either `directory` holds a complete bundle afterwards, whose graphs ONNX Runtime
+    computes as PyTorch does, or nothing has changed there.
+
+    Args:
+        recipe_path: TOML, see `spinert.export.recipe`.
+        directory: Must not exist, be empty, or hold a bundle to `replace`.
+        progress: Called at the start of each step.
+        replace: Take the place of the bundle in `directory`.
+        architectures: Networks that a recipe can name.
+
+    Returns:
+        What bundle.json says.
+
+    Raises:
+        ExportError: Any of its kinds; the message says what to do.
+    """
+    progress("reading the recipe", 0.0)
+    recipe = recipe_from_toml(recipe_path)
+    bundle = bundle_from_recipe(recipe, architectures)
+    with staged(directory, replace=replace) as folder:
+        work = _Export(
+            recipe=recipe,
+            bundle=bundle,
+            images=golden_images(recipe.golden),
+            architectures=architectures,
+            folder=folder,
+            progress=progress,
+        )
+        work.golden()
+        work.network(CLASSIFIER)
+        work.network(DETECTOR)
+        work.provenance()
+        progress("writing bundle.json", 0.97)
+        write_index(bundle, folder)
+    progress("done", 1.0)
+    return bundle

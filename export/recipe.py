@@ -1,0 +1,207 @@
+"""A recipe: which checkpoints become which bundle, and by whose rules. TOML."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from spinert.export.checkpoints.reader import WRAPPERS
+from spinert.export.checkpoints.styles import Option
+from spinert.export.errors import RecipeError
+
+__all__ = ["GoldenRecipe", "MemberRecipe", "Recipe", "recipe_from_toml"]
+
+_UNTRAINED = "untrained:"
+_SEED_LIMIT = 2**32
+_EDGE_RANGE_PX = range(16, 4097)
+_BATCH_RANGE = range(1, 65)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberRecipe:
+    """One network and where its weights are."""
+
+    name: str
+    architecture: str
+    checkpoint: str
+    """Path relative to the recipe, or `untrained:SEED`."""
+    style: str | None
+    """Key layout; None: recognised by its keys."""
+    wrapper: str | None
+    """Key that holds the weights, where a file has several."""
+    options: Mapping[str, Option]
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of untrained weights; None for a file."""
+        if not self.checkpoint.startswith(_UNTRAINED):
+            return None
+        text = self.checkpoint.removeprefix(_UNTRAINED)
+        if not text.isascii() or not text.isdecimal() or int(text) >= _SEED_LIMIT:
+            message = f"{self.name}: {self.checkpoint!r}: write untrained:SEED, e.g. :1"
+            raise RecipeError(message)
+        return int(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenRecipe:
+    """The synthetic frames that every conversion is checked with."""
+
+    sizes: tuple[tuple[int, int], ...] = (
+        (512, 408),
+        (512, 408),
+        (512, 408),
+        (408, 512),
+    )
+    """(Rows, columns) of each frame; at least three frames."""
+    batch_sizes: tuple[int, ...] = (1, 2, 5)
+    seed: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A parsed recipe; names are checked where they are used."""
+
+    folder: Path
+    sha256: str
+    name: str
+    version: str
+    preset: str
+    classifiers: tuple[MemberRecipe, ...]
+    detector: MemberRecipe
+    golden: GoldenRecipe
+    overrides: Mapping[str, Any]
+    """Protobuf JSON merged over the preset's `Bundle`."""
+
+
+class _Table:
+    """A TOML table whose keys are all accounted for."""
+
+    def __init__(self, values: object, where: str) -> None:
+        if not isinstance(values, dict):
+            raise RecipeError(f"{where}: must be a table")
+        self._values = dict(values)
+        self.where = where
+
+    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
+        value = self._values.pop(key, default)
+        if value is None:
+            raise RecipeError(f"{self.where}: {key!r} is missing")
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+            raise RecipeError(f"{self.where}: {key!r} must be of type {kind.__name__}")
+        return value
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.take(key, str, default)
+        if not value:
+            raise RecipeError(f"{self.where}: {key!r} is empty")
+        return value
+
+    def maybe_text(self, key: str) -> str | None:
+        return self.text(key) if key in self._values else None
+
+    def close(self) -> None:
+        if self._values:
+            unknown = ", ".join(sorted(self._values))
+            raise RecipeError(f"{self.where}: unknown keys: {unknown}; remove them")
+
+
+def _member(values: object, where: str) -> MemberRecipe:
+    table = _Table(values, where)
+    architecture = table.text("architecture")
+    options = table.take("options", dict, {})
+    wrong = [k for k, v in options.items() if not isinstance(v, bool | int | float)]
+    if wrong:
+        raise RecipeError(f"{where}.options: {wrong[0]!r} must be a number or boolean")
+    member = MemberRecipe(
+        name=table.text("name", architecture),
+        architecture=architecture,
+        checkpoint=table.text("checkpoint"),
+        style=table.maybe_text("style"),
+        wrapper=table.maybe_text("wrapper"),
+        options=options,
+    )
+    table.close()
+    if member.wrapper is not None and member.wrapper not in WRAPPERS:
+        raise RecipeError(f"{where}: wrapper is one of {', '.join(WRAPPERS)}")
+    return member
+
+
+def _classifiers(values: list[object]) -> tuple[MemberRecipe, ...]:
+    members = tuple(_member(v, f"classifier {i}") for i, v in enumerate(values, 1))
+    if not members:
+        raise RecipeError("at least one [[classifier]] is needed")
+    names = [member.name for member in members]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        message = f"classifiers share the name {repeated[0]!r}; give each a name = ..."
+        raise RecipeError(message)
+    return members
+
+
+def _is_size(size: object) -> bool:
+    return (
+        isinstance(size, list)
+        and len(size) == 2
+        and all(type(n) is int and n in _EDGE_RANGE_PX for n in size)
+    )
+
+
+def _golden(values: object) -> GoldenRecipe:
+    table = _Table(values, "golden")
+    default = GoldenRecipe()
+    sizes = table.take("sizes", list, [list(size) for size in default.sizes])
+    batches = table.take("batch_sizes", list, list(default.batch_sizes))
+    seed = table.take("seed", int, default.seed)
+    table.close()
+    if len(sizes) < 3 or not all(_is_size(size) for size in sizes):
+        raise RecipeError("golden: sizes is a list of three or more [rows, columns]")
+    if not batches or not all(type(n) is int and n in _BATCH_RANGE for n in batches):
+        raise RecipeError("golden: batch_sizes is a list of sizes from 1 to 64")
+    if seed not in range(_SEED_LIMIT):
+        raise RecipeError("golden: seed is a number from 0 to 2**32 - 1")
+    return GoldenRecipe(
+        sizes=tuple((rows, columns) for rows, columns in sizes),
+        batch_sizes=tuple(sorted(set(batches))),
+        seed=seed,
+    )
+
+
+def recipe_from_toml(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Keys: `name`, `version`, `preset`; `[[classifier]]` and `[detector]` with
+    `architecture`, `checkpoint` and optionally `name`, `style`, `wrapper`,
+    `[options]`; `[golden]` with `sizes`, `batch_sizes`, `seed`; `[bundle]`, merged
+    over the preset as protobuf JSON of `spinert.v1.Bundle`.
+
+    Raises:
+        RecipeError: The file is missing, not TOML, or has a wrong or unknown key.
+    """
+    try:
+        content = path.read_bytes()
+        values = tomllib.loads(content.decode())
+    except OSError as error:
+        raise RecipeError(f"{path.name}: cannot be read; check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path.name}: not TOML: {error}") from error
+    table = _Table(values, path.name)
+    recipe = Recipe(
+        folder=path.resolve().parent,
+        sha256=hashlib.sha256(content).hexdigest(),
+        name=table.text("name"),
+        version=table.text("version"),
+        preset=table.text("preset"),
+        classifiers=_classifiers(table.take("classifier", list, [])),
+        detector=_member(table.take("detector", dict), "detector"),
+        golden=_golden(table.take("golden", dict, {})),
+        overrides=table.take("bundle", dict, {}),
+    )
+    table.close()
+    return recipe

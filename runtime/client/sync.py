@@ -1,0 +1,146 @@
+"""The client for code without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+
+from spinert.proto import inference_pb2 as pb
+from spinert.runtime.client.aio import AsyncClient
+from spinert.runtime.client.calls import FrameAnswer
+from spinert.runtime.client.frames import Frame
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client:
+    """AsyncClient driven by an event loop on a thread of its own.
+
+    >>> with Client("127.0.0.1:50051") as client:  # doctest: +SKIP
+    ...     result = client.analyze(Frame.from_path("spine.dcm"))
+
+    May be used from several threads.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        device: str = "",
+        credentials: grpc.ChannelCredentials | None = None,
+        max_message_mib: int = 64,
+        keepalive_ms: int = 20_000,
+    ) -> None:
+        """Describe a client; arguments are those of AsyncClient."""
+        self._client = AsyncClient(
+            address,
+            device=device,
+            credentials=credentials,
+            max_message_mib=max_message_mib,
+            keepalive_ms=keepalive_ms,
+        )
+
+    def __enter__(self) -> Client:
+        """Start the thread and make the channel."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="spinert-client", daemon=True
+        )
+        self._thread.start()
+        self._run(self._client.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection and end the thread."""
+        self._run(self._client.__aexit__(kind, error, trace))
+        self._run(_let_tasks_end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def analyze(self, frame: Frame, *, timeout_s: float | None = 60.0) -> pb.Result:
+        """Send one frame and wait for its answer; see AsyncClient.analyze.
+
+        Raises:
+            RequestFailed: No answer; `reason` says why.
+        """
+        return self._run(self._client.analyze(frame, timeout_s=timeout_s))
+
+    def stream(
+        self,
+        frames: Iterable[Frame],
+        *,
+        in_order: bool = True,
+        max_in_flight: int | None = None,
+    ) -> Iterator[FrameAnswer]:
+        """Send frames and yield one answer for each; see AsyncClient.stream.
+
+        `frames` is iterated on a thread of its own, so that sending goes on while
+        the caller works on an answer. It must come to an end.
+
+        Raises:
+            RequestFailed: The stream itself ended.
+        """
+        with ThreadPoolExecutor(1, "spinert-frames") as puller:
+            answers = self._client.stream(
+                _pulled(iter(frames), puller),
+                in_order=in_order,
+                max_in_flight=max_in_flight,
+            )
+            try:
+                while (answer := self._run(_next(answers))) is not None:
+                    yield answer
+            finally:
+                self._run(answers.aclose())
+
+    def server_info(self, *, timeout_s: float = 10.0) -> pb.ServerInfo:
+        """Ask what is served.
+
+        Raises:
+            RequestFailed: No server there, or it is not ready.
+        """
+        return self._run(self._client.server_info(timeout_s=timeout_s))
+
+    def wait_ready(self, timeout_s: float) -> pb.ServerInfo:
+        """Wait until the server answers frames.
+
+        Raises:
+            RequestFailed: It does not within `timeout_s`, or never will.
+        """
+        return self._run(self._client.wait_ready(timeout_s))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+async def _next(answers: AsyncIterator[FrameAnswer]) -> FrameAnswer | None:
+    return await anext(answers, None)
+
+
+async def _pulled(
+    frames: Iterator[Frame], puller: ThreadPoolExecutor
+) -> AsyncIterator[Frame]:
+    loop = asyncio.get_running_loop()
+    while (frame := await loop.run_in_executor(puller, next, frames, None)) is not None:
+        yield frame
+
+
+async def _let_tasks_end() -> None:
+    this = asyncio.current_task()
+    rest = [task for task in asyncio.all_tasks() if task is not this]
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)

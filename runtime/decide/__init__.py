@@ -1,0 +1,1 @@
+"""Network outputs to a verdict: pure functions of frozen data."""

@@ -1,0 +1,1 @@
+"""Frames to images; everything hostile is met here, in confined processes."""

@@ -1,0 +1,99 @@
+"""Raw pixels, as devices without a DICOM library send them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from spinert.runtime.config import DecodeSettings
+from spinert.runtime.decode.gate import PixelLayout, refuse_costly
+from spinert.runtime.decode.stored import spacing_notes, stored_from_words
+from spinert.runtime.errors import MalformedFrame, Reason, UnsupportedFrame
+from spinert.runtime.frame import RawFrame
+from spinert.runtime.image import Image, Spacing, VoiFunction, Window
+
+__all__ = ["image_from_raw", "is_valid_window"]
+
+
+def image_from_raw(frame: RawFrame, settings: DecodeSettings) -> Image:
+    """View the pixels of `frame` as an image; copied only if bits must be cleared.
+
+    The image shares `frame.data`, which must not change while the image lives.
+
+    Raises:
+        UnsupportedFrame: BITS_UNSUPPORTED, not 1 to 16 bits stored.
+        FrameTooCostly: DIMENSIONS_OUT_OF_RANGE or DECOMPRESSION_BOMB.
+        MalformedFrame: PIXEL_DATA_MISSING, PIXEL_DATA_LENGTH, or
+            MALFORMED_RAW_IMAGE for a window or rescale without meaning.
+    """
+    if not 1 <= frame.bits_stored <= 16:
+        raise UnsupportedFrame(
+            Reason.BITS_UNSUPPORTED,
+            f"bits_stored is {frame.bits_stored}; send images of 1 to 16 bits",
+        )
+    layout = PixelLayout(
+        rows=frame.rows,
+        columns=frame.columns,
+        bits_allocated=8 if frame.bits_stored <= 8 else 16,
+        bits_stored=frame.bits_stored,
+        is_signed=frame.is_signed,
+    )
+    refuse_costly(layout, settings)
+    _refuse_wrong_length(len(frame.data), layout)
+    _refuse_meaningless(frame)
+    spacing = frame.spacing if frame.spacing and _is_size(frame.spacing) else None
+    word = np.uint8 if layout.bits_allocated == 8 else np.dtype("<u2")
+    words = np.frombuffer(frame.data, word).reshape(frame.rows, frame.columns)
+    return Image(
+        pixels=stored_from_words(
+            words, bits_stored=frame.bits_stored, is_signed=frame.is_signed
+        ),
+        bits_stored=frame.bits_stored,
+        photometric=frame.photometric,
+        modality=frame.rescale,
+        window=frame.window,
+        spacing=spacing,
+        notes=spacing_notes(spacing),
+    )
+
+
+def is_valid_window(window: Window) -> bool:
+    """Tell whether `window` has a meaning, PS3.3 C.11.2.1.2.1 and C.11.2.1.3."""
+    if not (math.isfinite(window.center) and math.isfinite(window.width)):
+        return False
+    if window.function is VoiFunction.LINEAR:
+        return window.width >= 1
+    return window.width > 0
+
+
+def _refuse_wrong_length(length: int, layout: PixelLayout) -> None:
+    if length == 0:
+        raise MalformedFrame(Reason.PIXEL_DATA_MISSING, "the frame has no pixels")
+    if length != layout.n_bytes:
+        raise MalformedFrame(
+            Reason.PIXEL_DATA_LENGTH,
+            f"pixels has {length} bytes; {layout.rows} x {layout.columns} pixels of "
+            f"{layout.bits_stored} bits take {layout.n_bytes}",
+        )
+
+
+def _refuse_meaningless(frame: RawFrame) -> None:
+    if frame.window is not None and not is_valid_window(frame.window):
+        raise MalformedFrame(
+            Reason.MALFORMED_RAW_IMAGE,
+            "the window must be finite and its width at least 1 (LINEAR) or above 0",
+        )
+    scale = frame.rescale
+    if scale and not (math.isfinite(scale.intercept) and _is_factor(scale.slope)):
+        raise MalformedFrame(
+            Reason.MALFORMED_RAW_IMAGE, "the rescale must be finite, its slope not 0"
+        )
+
+
+def _is_factor(value: float) -> bool:
+    return math.isfinite(value) and value != 0
+
+
+def _is_size(spacing: Spacing) -> bool:
+    return all(math.isfinite(v) and v > 0 for v in (spacing.row_mm, spacing.column_mm))

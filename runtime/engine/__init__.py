@@ -1,0 +1,1 @@
+"""The engine behind the front: admitted frames in, answers out."""

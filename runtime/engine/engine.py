@@ -1,0 +1,251 @@
+"""The engine: admits frames, moves them from stage to stage, answers each once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Protocol, Self
+
+from spinert.runtime.backends import Backend, Capabilities
+from spinert.runtime.bundle import CLASSIFIER, DETECTOR, LoadedBundle
+from spinert.runtime.config import EngineSettings, Settings
+from spinert.runtime.decide.verdict_from import needed_networks, verdict_from_evidence
+from spinert.runtime.engine.admission import Admission, shutting_down, too_late
+from spinert.runtime.engine.batching import BatchRules
+from spinert.runtime.engine.job import Job
+from spinert.runtime.engine.lane import Lane
+from spinert.runtime.engine.preparation import Preparation
+from spinert.runtime.engine.scheduler import BatchQueue
+from spinert.runtime.engine.warming import typical_tensor
+from spinert.runtime.frame import (
+    Answer,
+    DicomFrame,
+    EncodedFrame,
+    FrameRequest,
+    RawFrame,
+)
+from spinert.runtime.image import Image
+
+__all__ = ["Decoder", "Engine"]
+
+_SERVED = (CLASSIFIER, DETECTOR)
+
+
+class Decoder(Protocol):
+    """Turns files into images, somewhere else."""
+
+    def submit(self, content: DicomFrame | EncodedFrame) -> Future[Image]:
+        """Decode without blocking the caller; cancelling may spare the work."""
+        ...
+
+
+class Engine:
+    """Frames in, answers out, for all devices; safe for any thread.
+
+    admission -> decode -> prepare -> a queue and a lane for each network -> decide
+
+    Every queue is bounded by admission. Backend and decoder belong to the caller
+    and must outlive the engine; the backend has loaded the bundle's networks
+    (`spinert.runtime.engine.opening`).
+    """
+
+    def __init__(
+        self,
+        bundle: LoadedBundle,
+        backend: Backend,
+        decode: Decoder,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Build an engine that is not started; use it as a context manager."""
+        self.bundle = bundle
+        self._backend = backend
+        self._decode = decode
+        self._clock = clock
+        limits = settings.engine
+        self._admission: Admission[Job] = Admission(limits, clock)
+        self._preparation = Preparation(
+            bundle.spec,
+            settings.decode,
+            self._queue(BatchRules(max_batch=1, max_delay_s=0.0)),
+            self._hand_to_lanes,
+            clock,
+        )
+        self._lanes = dict(self._make_lanes(limits))
+        self._prepare_threads = limits.prepare_threads
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What runs the networks."""
+        return self._backend.capabilities
+
+    @property
+    def in_flight(self) -> int:
+        """Frames admitted and not answered yet."""
+        return len(self._admission)
+
+    def __enter__(self) -> Self:
+        """Start the threads and open admission."""
+        self._threads = [
+            threading.Thread(target=self._watch_deadlines, name="spinert-deadlines"),
+            *(
+                threading.Thread(
+                    target=self._preparation.work, name=f"spinert-prepare-{i}"
+                )
+                for i in range(self._prepare_threads)
+            ),
+            *(
+                threading.Thread(target=lane.work, name=f"spinert-{role}")
+                for role, lane in self._lanes.items()
+            ),
+        ]
+        for thread in self._threads:
+            thread.start()
+        self._admission.open()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Stop at once, answering what is in flight with SHUTTING_DOWN."""
+        self.close(grace_s=0.0)
+
+    def submit(self, request: FrameRequest) -> Future[Answer]:
+        """Admit a frame without blocking; the future may be cancelled at any time.
+
+        A frame withdrawn by `cancel` frees its place at once and reaches no network
+        that is not already running it.
+
+        Raises:
+            Overloaded: No room, or the device's quota is used up.
+            DeadlineExceeded: The deadline has passed already.
+            Unavailable: The engine is not started, or shutting down.
+            SpinertError: The decoder does not take the frame.
+        """
+        job = Job(
+            request=request, roles=needed_networks(request.outputs, self.bundle.spec)
+        )
+        self._admission.admit(job)
+        job.future.add_done_callback(partial(self._left, job))
+        if isinstance(request.content, RawFrame):
+            self._preparation.put(job)
+            return job.future
+        start_s = self._clock()
+        try:
+            decoding = self._decode.submit(request.content)
+        except BaseException as error:
+            job.fail(error)
+            raise
+        job.when_leaving(decoding.cancel)
+        decoding.add_done_callback(partial(self._decoded, job, start_s))
+        return job.future
+
+    def warm_up(self) -> None:
+        """Run every network once on a typical size, so that no frame pays for it.
+
+        Raises:
+            BackendError: A network does not work.
+        """
+        for role, lane in self._lanes.items():
+            lane.run([typical_tensor(self.bundle.spec.networks[role].input)])
+
+    def close(self, grace_s: float) -> None:
+        """Stop admitting, let frames in flight finish, end the threads.
+
+        Waiting batches are released at once. Frames that are not answered within
+        `grace_s` fail with SHUTTING_DOWN; a network that is running ends first.
+        Calling twice is harmless.
+        """
+        error = shutting_down()
+        queues = [self._preparation.queue, *(q.queue for q in self._lanes.values())]
+        self._admission.close(error)
+        for queue in queues:
+            queue.drain()
+        for job in self._admission.wait_until_empty(grace_s):
+            job.fail(error)
+        for queue in queues:
+            queue.close()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    # ------------------------------------------------------------------- stages
+
+    def _decoded(self, job: Job, start_s: float, decoding: Future[Image]) -> None:
+        job.record("decode", start_s, self._clock())
+        if decoding.cancelled():
+            job.fail(shutting_down())  # unless the job has left, which cancels it too
+            return
+        if error := decoding.exception():
+            job.fail(error)
+            return
+        job.image = decoding.result()
+        self._preparation.put(job)
+
+    def _hand_to_lanes(self, job: Job) -> None:
+        if job.prepared is None or not job.roles:
+            self._finish(job)
+            return
+        for role in job.roles:
+            queue = self._lanes[role].queue
+            entry = queue.put(job, job.prepared.inputs[role].size)
+            job.when_leaving(partial(queue.withdraw, entry))
+
+    def _finish(self, job: Job) -> None:
+        """Decide and answer; a lane's thread must survive whatever happens."""
+        start_s = self._clock()
+        try:
+            verdict = verdict_from_evidence(
+                job.evidence(), self.bundle.spec, job.request.outputs
+            )
+            end_s = self._clock()
+            job.record("decide", start_s, end_s)
+            answer = Answer(
+                verdict=verdict,
+                receipt=job.receipt(end_s),
+                input_sha256=job.input_sha256,
+                study_uid=job.study_uid,
+            )
+        except Exception as error:
+            job.fail(error)
+            return
+        job.settle(answer)
+
+    def _left(self, job: Job, _: Future[Answer]) -> None:
+        self._admission.leave(job)
+        job.leave()
+
+    def _watch_deadlines(self) -> None:
+        while (dead := self._admission.next_expired()) is not None:
+            for job in dead:
+                job.fail(too_late())
+
+    # -------------------------------------------------------------------- parts
+
+    def _queue(self, rules: BatchRules) -> BatchQueue[Job]:
+        return BatchQueue(rules, self._clock, lambda job: job.fail(too_late()))
+
+    def _make_lanes(self, limits: EngineSettings) -> Iterator[tuple[str, Lane]]:
+        rules = BatchRules(
+            max_batch=limits.max_batch, max_delay_s=limits.max_delay_ms / 1000
+        )
+        turn: AbstractContextManager[object] = nullcontext()
+        if not self.capabilities.concurrent_networks:
+            turn = threading.Lock()
+        for role in _SERVED:
+            yield (
+                role,
+                Lane(
+                    role=role,
+                    network=self.bundle.spec.networks[role],
+                    classes=len(self.bundle.spec.classes),
+                    backend=self._backend,
+                    queue=self._queue(rules),
+                    turn=turn,
+                    clock=self._clock,
+                    finish=self._finish,
+                ),
+            )

@@ -1,0 +1,133 @@
+"""One frame on its way through the engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from spinert.runtime.decide.candidates import Candidates
+from spinert.runtime.decide.verdict_from import Evidence
+from spinert.runtime.engine.outputs import FrameOutput
+from spinert.runtime.engine.prepare import Prepared
+from spinert.runtime.frame import Answer, FrameRequest
+from spinert.runtime.image import Image
+from spinert.runtime.verdict import BatchRecord, Receipt, Stage
+
+__all__ = ["Job"]
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Job:
+    """A frame's request, what is known of it so far, and its future.
+
+    Owned by one thread at a time until it is prepared; from then on the lanes of
+    its networks meet in `deliver`, and whoever delivers last finishes it. `settle`
+    and `fail` may come from any thread at any time: the first one wins.
+    """
+
+    request: FrameRequest
+    roles: tuple[str, ...]
+    """Networks that have to run."""
+    future: Future[Answer] = field(default_factory=Future)
+    image: Image | None = None
+    """Decoded; dropped once it is prepared."""
+    prepared: Prepared | None = None
+    input_sha256: str = ""
+    study_uid: str = ""
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _outputs: dict[str, FrameOutput] = field(init=False, default_factory=dict)
+    _stages: list[Stage] = field(init=False, default_factory=list)
+    _batches: list[BatchRecord] = field(init=False, default_factory=list)
+    _leaving: list[Callable[[], object]] = field(init=False, default_factory=list)
+    _settled: bool = field(init=False, default=False)
+
+    @property
+    def is_live(self) -> bool:
+        """Someone still waits for the answer."""
+        return not self._settled and not self.future.done()
+
+    def record(self, name: str, start_s: float, end_s: float) -> None:
+        """Note a stage by its times on the clock of `request.arrived_s`."""
+        stage = Stage(
+            name=name,
+            start_s=start_s - self.request.arrived_s,
+            duration_s=end_s - start_s,
+        )
+        with self._lock:
+            self._stages.append(stage)
+
+    def deliver(self, role: str, output: FrameOutput, batch: BatchRecord) -> bool:
+        """Add what network `role` says; True for the last one missing."""
+        with self._lock:
+            self._outputs[role] = output
+            self._batches.append(batch)
+            return len(self._outputs) == len(self.roles)
+
+    def evidence(self) -> Evidence:
+        """Return all that is known; call it once prepared and delivered."""
+        if self.prepared is None:
+            raise ValueError("the frame is not prepared")
+        logits, candidates, valid = None, None, (0, 0)
+        for role, output in self._outputs.items():
+            if isinstance(output, Candidates):
+                candidates = output
+                placement = self.prepared.inputs[role].placement
+                valid = (placement.valid_height, placement.valid_width)
+            else:
+                logits = output.tolist()
+        return Evidence(
+            rows=self.prepared.rows,
+            columns=self.prepared.columns,
+            spacing=self.prepared.spacing,
+            notes=self.prepared.notes,
+            logits=logits,
+            candidates=candidates,
+            valid_height=valid[0],
+            valid_width=valid[1],
+        )
+
+    def receipt(self, now_s: float) -> Receipt:
+        """Return the stages in order of their start, and the batches."""
+        with self._lock:
+            return Receipt(
+                stages=tuple(sorted(self._stages, key=lambda stage: stage.start_s)),
+                batches=tuple(sorted(self._batches, key=lambda b: b.network)),
+                total_s=now_s - self.request.arrived_s,
+            )
+
+    def when_leaving(self, action: Callable[[], object]) -> None:
+        """Call `action` once the frame is answered or withdrawn, or now if it is."""
+        with self._lock:
+            if not self.future.done():
+                self._leaving.append(action)
+                return
+        action()
+
+    def leave(self) -> None:
+        """Run the leaving actions; the future's first callback calls this."""
+        if self.future.cancelled():
+            self._claim()
+        with self._lock:
+            actions, self._leaving = self._leaving, []
+        for action in actions:
+            action()
+
+    def settle(self, answer: Answer) -> None:
+        """Answer, unless that was done or the frame was withdrawn."""
+        if self._claim():
+            self.future.set_result(answer)
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with an error, unless that was done or the frame was withdrawn."""
+        if self._claim():
+            self.future.set_exception(error)
+
+    def _claim(self) -> bool:
+        with self._lock:
+            if self._settled:
+                return False
+            self._settled = True
+        # False when the client cancelled a moment ago.
+        return self.future.set_running_or_notify_cancel()

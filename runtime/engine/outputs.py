@@ -1,0 +1,92 @@
+"""What a network returned, checked before anyone believes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spinert.proto import bundle_pb2 as pb
+from spinert.runtime.backends import Arrays
+from spinert.runtime.decide.candidates import Candidates
+from spinert.runtime.errors import BackendError, Reason
+
+__all__ = ["FrameOutput", "frame_outputs_from_batch"]
+
+FrameOutput = npt.NDArray[np.float32] | Candidates
+"""Logits [M] of a classifier, or the candidates of a detector."""
+
+
+def frame_outputs_from_batch(
+    role: str, network: pb.Network, classes: int, size: int, outputs: Arrays
+) -> list[FrameOutput | BackendError]:
+    """Split the outputs of a batch of `size` frames into one entry per slot.
+
+    Args:
+        role: Name of the network, for messages.
+        network: Its description: members or candidates, kind of output.
+        classes: Labels must be below.
+        size: Frames that went in.
+        outputs: Graph outputs by name, bundle.proto's contract.
+
+    Returns:
+        By slot. A BackendError stands where the graph's own `status` says that
+        this one frame did not converge.
+
+    Raises:
+        BackendError: NETWORK_OUTPUT_INVALID: an output is missing, misshapen, of
+            the wrong type or not finite. Nothing of such a batch can be trusted.
+    """
+    if network.output == pb.OUTPUT_LOGITS:
+        logits = _output(role, outputs, "logits", (size, len(network.members)))
+        return list(logits)
+    count = network.detection.candidates
+    boxes = _output(role, outputs, "boxes", (size, count, 4))
+    scores = _output(role, outputs, "scores", (size, count))
+    labels = _output(role, outputs, "labels", (size, count), kind="i")
+    _require(bool(((scores >= 0) & (scores <= 1)).all()), role, "scores outside 0..1")
+    _require(
+        bool(((labels >= 0) & (labels < classes)).all()),
+        role,
+        f"labels outside 0..{classes - 1}",
+    )
+    status = np.zeros(size, np.int32)
+    if "status" in outputs:
+        status = _output(role, outputs, "status", (size,), kind="i")
+    return [
+        _unconverged(role)
+        if status[slot]
+        else Candidates(boxes=boxes[slot], scores=scores[slot], labels=labels[slot])
+        for slot in range(size)
+    ]
+
+
+def _output(
+    role: str, outputs: Arrays, name: str, shape: tuple[int, ...], kind: str = "f"
+) -> npt.NDArray[Any]:
+    _require(name in outputs, role, f"no output {name!r}")
+    array = outputs[name]
+    _require(
+        array.shape == shape,
+        role,
+        f"{name} of shape {list(array.shape)} instead of {list(shape)}",
+    )
+    _require(array.dtype.kind == kind, role, f"{name} of type {array.dtype}")
+    if kind == "f":
+        _require(bool(np.isfinite(array).all()), role, f"{name} that are not finite")
+    return array
+
+
+def _require(holds: bool, role: str, found: str) -> None:
+    if not holds:
+        raise BackendError(
+            Reason.NETWORK_OUTPUT_INVALID,
+            f"network {role!r} returned {found}; run `spinert verify` on the bundle",
+        )
+
+
+def _unconverged(role: str) -> BackendError:
+    return BackendError(
+        Reason.NETWORK_FAILED, f"network {role!r} did not converge on this frame"
+    )

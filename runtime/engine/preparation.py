@@ -1,0 +1,78 @@
+"""The prepare stage: decoded or raw frames in, network inputs out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from spinert.proto import bundle_pb2 as pb
+from spinert.runtime.config import DecodeSettings
+from spinert.runtime.decode.raw import image_from_raw
+from spinert.runtime.engine.job import Job
+from spinert.runtime.engine.prepare import prepared_from_image
+from spinert.runtime.engine.scheduler import BatchQueue
+from spinert.runtime.frame import RawFrame
+from spinert.runtime.image import Image
+
+__all__ = ["Preparation"]
+
+
+class Preparation:
+    """A queue of frames to prepare; any number of threads may run `work`.
+
+    It orders frames as the queues of the networks do, so that a STAT frame does
+    not wait here behind what it will overtake later.
+    """
+
+    def __init__(
+        self,
+        spec: pb.Bundle,
+        limits: DecodeSettings,
+        queue: BatchQueue[Job],
+        hand_on: Callable[[Job], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """Hand each prepared job to `hand_on`; times are of `clock`."""
+        self.queue = queue
+        self._spec = spec
+        self._limits = limits
+        self._hand_on = hand_on
+        self._clock = clock
+
+    def put(self, job: Job) -> None:
+        """Queue `job`: it has its image, or its content is raw."""
+        entry = self.queue.put(job)
+        job.when_leaving(lambda: self.queue.withdraw(entry))
+
+    def work(self) -> None:
+        """Prepare frames until the queue is closed; the body of a thread."""
+        while (batch := self.queue.take()) is not None:
+            for entry in batch.entries:
+                start_s = self._clock()
+                entry.item.record("queue.prepare", entry.ticket.queued_s, start_s)
+                self._serve(entry.item, start_s)
+
+    def _serve(self, job: Job, start_s: float) -> None:
+        try:
+            image, start_s = self._image(job, start_s)
+            job.image = None
+            job.input_sha256 = hashlib.sha256(job.request.content.data).hexdigest()
+            job.study_uid = image.study_uid
+            job.prepared = prepared_from_image(image, self._spec, job.roles)
+            job.record("prepare", start_s, self._clock())
+        except Exception as error:
+            job.fail(error)
+            return
+        self._hand_on(job)
+
+    def _image(self, job: Job, start_s: float) -> tuple[Image, float]:
+        """Return the image and when it was there."""
+        content = job.request.content
+        if not isinstance(content, RawFrame):
+            if job.image is None:
+                raise ValueError("the frame is not decoded")
+            return job.image, start_s
+        image = image_from_raw(content, self._limits)
+        decoded_s = self._clock()
+        job.record("decode", start_s, decoded_s)
+        return image, decoded_s

@@ -1,0 +1,1 @@
+"""Images to network inputs, bit for bit as the networks were trained."""

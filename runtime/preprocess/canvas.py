@@ -1,0 +1,88 @@
+"""How large an image becomes before a network sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spinert.proto import bundle_pb2
+from spinert.runtime.errors import BundleError, Reason
+
+__all__ = ["Placement", "placement"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """The resized image, top left on a canvas whose rest is filled. Pixels."""
+
+    valid_height: int
+    valid_width: int
+    height: int
+    width: int
+
+    def enlarges(self, rows: int, columns: int) -> bool:
+        """Tell whether an image of `rows` x `columns` has to be blown up."""
+        return rows < self.valid_height or columns < self.valid_width
+
+
+def placement(rows: int, columns: int, canvas: bundle_pb2.CanvasPolicy) -> Placement:
+    """Place an image of `rows` x `columns` pixels as `canvas` says.
+
+    Raises:
+        BundleError: The canvas names no policy.
+    """
+    match canvas.WhichOneof("kind"):
+        case "fixed":
+            height, width = canvas.fixed.height, canvas.fixed.width
+            return _padded(height, width, 1)
+        case "letterbox":
+            return _letterboxed(rows, columns, canvas.letterbox)
+        case "shortest_edge":
+            edge = canvas.shortest_edge
+            height, width = _shortest_edge_size(rows, columns, edge)
+            return _padded(height, width, edge.pad_multiple)
+        case "native":
+            return _padded(rows, columns, canvas.native.pad_multiple)
+        case _:
+            raise BundleError(
+                Reason.BUNDLE_INVALID,
+                "a network's canvas names no policy; export the bundle again",
+            )
+
+
+def _letterboxed(rows: int, columns: int, box: bundle_pb2.Letterbox) -> Placement:
+    """Scale to fit, as `ResizePad` of effdet 0.4.1 does: sizes are truncated."""
+    scale = min(box.height / rows, box.width / columns)
+    return Placement(
+        valid_height=max(1, int(rows * scale)),
+        valid_width=max(1, int(columns * scale)),
+        height=box.height,
+        width=box.width,
+    )
+
+
+def _shortest_edge_size(
+    rows: int, columns: int, edge: bundle_pb2.ShortestEdge
+) -> tuple[int, int]:
+    """Follow detectron2 `ResizeShortestEdge.get_output_shape`, float by float.
+
+    An edge never becomes 0, which detectron2 would allow for extreme shapes.
+    """
+    scale = edge.short_edge * 1.0 / min(rows, columns)
+    if rows < columns:
+        height, width = edge.short_edge * 1.0, scale * columns
+    else:
+        height, width = scale * rows, edge.short_edge * 1.0
+    if max(height, width) > edge.max_long_edge:
+        scale = edge.max_long_edge * 1.0 / max(height, width)
+        height, width = height * scale, width * scale
+    return max(1, int(height + 0.5)), max(1, int(width + 0.5))
+
+
+def _padded(height: int, width: int, multiple: int) -> Placement:
+    step = max(1, multiple)
+    return Placement(
+        valid_height=height,
+        valid_width=width,
+        height=-(-height // step) * step,
+        width=-(-width // step) * step,
+    )

@@ -1,0 +1,128 @@
+"""`spinert analyze`: files in; a table, JSON and pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from spinert.proto import inference_pb2 as pb
+from spinert.runtime.client import Client, Frame, FrameOptions, FrameRefusal
+from spinert.runtime.report.answers import (
+    FileAnswer,
+    FileError,
+    answers_table,
+    json_from_answers,
+)
+from spinert.runtime.report.inputs import frame_paths
+from spinert.runtime.report.local_server import local_server
+from spinert.runtime.report.progress import count_progress, stage_progress
+from spinert.runtime.verdict import Output
+
+__all__ = ["Job", "run_job"]
+
+_READY_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What to analyse, where, and what to keep."""
+
+    paths: tuple[Path, ...]
+    server: str | None
+    bundle: Path | None
+    json_path: Path | None
+    overlay: Path | None
+
+
+def run_job(job: Job, out: Console, progress: Console) -> list[FileAnswer]:
+    """Analyse files, print the table to `out`, show progress on `progress`.
+
+    Raises:
+        SpinertError: No frames, or the local server does not start.
+        RequestFailed: The server cannot be reached.
+    """
+    paths = frame_paths(job.paths)
+    with _server(job, progress) as address, Client(address, device="analyze") as client:
+        client.wait_ready(timeout_s=_READY_TIMEOUT_S)
+        info = client.server_info()
+        with count_progress(progress, "analyzing", len(paths)) as done:
+            answers = _answers(client, paths, done)
+    out.print(answers_table(answers))
+    out.print(Text(f"{info.disclaimer} {info.notice}".strip(), style="yellow"))
+    if job.json_path is not None:
+        job.json_path.parent.mkdir(parents=True, exist_ok=True)
+        job.json_path.write_text(json_from_answers(answers))
+    if job.overlay is not None:
+        _write_pictures(answers, job.overlay, progress)
+    return answers
+
+
+@contextmanager
+def _server(job: Job, progress: Console) -> Iterator[str]:
+    if job.server is not None:
+        yield job.server
+        return
+    if job.bundle is None:
+        raise ValueError("a job needs a server or a bundle")
+    with ExitStack() as stack:
+        with stage_progress(progress) as update:
+
+            def show(event: dict[str, Any]) -> None:
+                stage = f"server: {event.get('event', '')}"
+                update(stage, float(event.get("fraction", 0.0)))
+
+            address = stack.enter_context(local_server(job.bundle, show))
+        yield address
+
+
+def _answers(
+    client: Client, paths: Sequence[Path], done: Callable[[], None]
+) -> list[FileAnswer]:
+    """Stream all files; answers come back in the order of `paths`."""
+    unreadable: dict[int, FileError] = {}
+    outcomes: dict[int, pb.Result | FileError] = {}
+    for answer in client.stream(_frames(paths, unreadable)):
+        outcomes[int(answer.frame_id)] = _outcome(answer)
+        done()
+    outcomes |= unreadable
+    return [FileAnswer(path=path, outcome=outcomes[i]) for i, path in enumerate(paths)]
+
+
+def _frames(paths: Sequence[Path], unreadable: dict[int, FileError]) -> Iterator[Frame]:
+    for index, path in enumerate(paths):
+        options = FrameOptions(frame_id=str(index), outputs=frozenset(Output))
+        try:
+            yield Frame.from_path(path, options)
+        except OSError as error:
+            unreadable[index] = FileError(
+                status="UNREADABLE", reason="UNREADABLE", message=error.strerror or ""
+            )
+
+
+def _outcome(answer: pb.Result | FrameRefusal) -> pb.Result | FileError:
+    if isinstance(answer, FrameRefusal):
+        return FileError(
+            status=answer.status.name, reason=answer.reason, message=answer.message
+        )
+    return answer
+
+
+def _write_pictures(
+    answers: Sequence[FileAnswer], directory: Path, progress: Console
+) -> None:
+    from spinert.runtime.report.pictures import picture_names, write_pictures
+
+    names = picture_names([answer.path for answer in answers])
+    served = [
+        (answer.path, name, answer.outcome)
+        for answer, name in zip(answers, names, strict=True)
+        if isinstance(answer.outcome, pb.Result)
+    ]
+    with count_progress(progress, "drawing", len(served)) as done:
+        write_pictures(served, directory, done)

@@ -1,0 +1,78 @@
+"""A server of our own, for the length of one command."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from spinert.runtime.errors import Reason, Unavailable
+
+__all__ = ["local_server"]
+
+Event = dict[str, Any]
+
+
+@contextmanager
+def local_server(bundle: Path, on_event: Callable[[Event], None]) -> Iterator[str]:
+    """Run `spinert serve` on a free loopback port; yield its address once ready.
+
+    Args:
+        bundle: What to serve.
+        on_event: Called with every log record of the start-up, as logged.
+
+    Raises:
+        Unavailable: The server ended before it was ready.
+    """
+    command = [sys.executable, "-m", "spinert", "serve", "--bundle", str(bundle)]
+    process = subprocess.Popen(
+        [*command, "--listen", "127.0.0.1:0"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = _address_when_ready(process, on_event)
+        # Whoever stops reading a pipe stops the writer when it is full.
+        threading.Thread(target=_read_all, args=(process,), daemon=True).start()
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _address_when_ready(
+    process: subprocess.Popen[str], on_event: Callable[[Event], None]
+) -> str:
+    last: deque[str] = deque(maxlen=5)
+    for line in process.stderr or ():
+        event = _event_from_line(line)
+        if event is None:
+            last.append(line.strip())
+            continue
+        on_event(event)
+        if event.get("event") == "ready":
+            return str(event["address"])
+    raise Unavailable(
+        Reason.NOT_READY, "the server ended before it was ready: " + " | ".join(last)
+    )
+
+
+def _event_from_line(line: str) -> Event | None:
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _read_all(process: subprocess.Popen[str]) -> None:
+    for _ in process.stderr or ():
+        continue

@@ -1,0 +1,1 @@
+"""The gRPC front: identity, limits, order and the life of the process."""

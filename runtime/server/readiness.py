@@ -1,0 +1,49 @@
+"""What has to be proven before the first frame is answered."""
+
+from __future__ import annotations
+
+import logging
+
+from spinert.runtime.backends import Backend
+from spinert.runtime.bundle import LoadedBundle
+from spinert.runtime.config import GoldenSettings
+from spinert.runtime.golden import Progress, run_golden_frame, run_golden_set
+from spinert.runtime.passes import PassKey, cpu_model, has_pass, store_pass
+from spinert.runtime.server.logs import event
+
+__all__ = ["prove"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def prove(
+    bundle: LoadedBundle,
+    backend: Backend,
+    settings: GoldenSettings,
+    *,
+    runtime_version: str,
+    progress: Progress,
+) -> None:
+    """Run the golden set, or one frame of it where this machine has passed before.
+
+    A pass counts for exactly this bundle, backend, runtime version and processor.
+
+    Raises:
+        BundleError: GOLDEN_SET_FAILED; the bundle must not be served here.
+    """
+    key = PassKey(
+        bundle_sha256=bundle.sha256,
+        capabilities=backend.capabilities,
+        runtime_version=runtime_version,
+        machine=cpu_model(),
+    )
+    directory = settings.directory()
+    sizes = tuple(bundle.spec.golden.batch_sizes)
+    if has_pass(directory, key, sizes):
+        run_golden_frame(bundle, backend)
+        event(_LOG, logging.INFO, "golden_frame_passed")
+        return
+    event(_LOG, logging.INFO, "golden_set_started", reason="no stored pass")
+    report = run_golden_set(bundle, backend, sizes, progress)
+    store_pass(directory, key, report)
+    event(_LOG, logging.INFO, "golden_set_passed", frames=report.frames)

@@ -1,0 +1,178 @@
+"""The life of a server process, from bundle to exit code.
+
+bundle -> backend -> decode workers -> port open, NOT_SERVING -> golden set or
+frame -> warm-up -> SERVING -> SIGTERM -> NOT_SERVING, frames in flight finish ->
+exit 0. A second signal does not wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from spinert import __version__
+from spinert.runtime.backends import Backend
+from spinert.runtime.bundle import LoadedBundle, load_bundle
+from spinert.runtime.config import Settings
+from spinert.runtime.decode.pool import DecodePool
+from spinert.runtime.engine.engine import Engine
+from spinert.runtime.engine.opening import opened_backend
+from spinert.runtime.preprocess.network_input import PREPROCESSING
+from spinert.runtime.replies import DISCLAIMER, identity_from_bundle
+from spinert.runtime.server.front import Front
+from spinert.runtime.server.logs import event, log_to
+from spinert.runtime.server.readiness import prove
+from spinert.runtime.server.service import limits_from_settings
+from spinert.runtime.server.stream import Serving
+
+__all__ = ["serve"]
+
+_LOG = logging.getLogger(__name__)
+_REPORT_EVERY_S = 2.0
+
+T = TypeVar("T")
+
+
+def serve(
+    bundle_dir: Path,
+    settings: Settings,
+    on_ready: Callable[[str], None] = lambda address: None,
+) -> int:
+    """Serve a bundle until SIGTERM or SIGINT; return the exit code.
+
+    Logs go to standard error, one JSON object a line. Must run on the main thread.
+
+    Args:
+        bundle_dir: The bundle.
+        settings: Everything else.
+        on_ready: Called once with HOST:PORT when frames are answered.
+
+    Raises:
+        SetupError: It cannot serve; the message says why and what to do.
+    """
+    log_to()
+    event(_LOG, logging.INFO, "starting", version=__version__, notice=DISCLAIMER)
+    asyncio.run(_Life(bundle_dir, settings, on_ready).run())
+    event(_LOG, logging.INFO, "stopped")
+    return 0
+
+
+class _StoppedError(Exception):
+    """A signal came before the server was ready."""
+
+
+class _Life:
+    def __init__(
+        self, bundle_dir: Path, settings: Settings, on_ready: Callable[[str], None]
+    ) -> None:
+        self._bundle_dir = bundle_dir
+        self._settings = settings
+        self._on_ready = on_ready
+        self._signalled = asyncio.Event()
+        self._reported_s = time.monotonic()
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled.set)
+        try:
+            async with AsyncExitStack() as stack:
+                front, engine = await self._start(stack)
+                await self._signalled.wait()
+                await self._drain(front, engine)
+        except _StoppedError:
+            event(_LOG, logging.INFO, "stopped_before_ready")
+
+    # ----------------------------------------------------------------- starting
+
+    async def _start(self, stack: AsyncExitStack) -> tuple[Front, Engine]:
+        settings = self._settings
+        bundle = await self._step(load_bundle, self._bundle_dir)
+        spec = bundle.spec
+        event(_LOG, logging.INFO, "bundle_loaded", bundle=spec.name, notice=spec.notice)
+        backend = await stack.enter_async_context(
+            _entered(opened_backend(bundle, settings.backend))
+        )
+        event(_LOG, logging.INFO, "backend_loaded", backend=backend.capabilities.name)
+        # Workers start before gRPC does: its threads do not survive a fork.
+        pool = await stack.enter_async_context(_entered(DecodePool(settings.decode)))
+        limits = limits_from_settings(settings.server, settings.decode)
+        engine = Engine(bundle, backend, pool, settings)
+        await stack.enter_async_context(_entered(engine))
+        front = await stack.enter_async_context(Front(settings.server, limits))
+        event(_LOG, logging.INFO, "listening", address=front.address)
+        await self._prove(bundle, backend)
+        await self._step(engine.warm_up)
+        await self._step(pool.wait_ready)
+        await front.serve(_serving(bundle, engine))
+        event(_LOG, logging.INFO, "ready", address=front.address)
+        self._on_ready(front.address)
+        return front, engine
+
+    async def _prove(self, bundle: LoadedBundle, backend: Backend) -> None:
+        work = partial(
+            prove, runtime_version=__version__, progress=self._report_progress
+        )
+        await self._step(work, bundle, backend, self._settings.golden)
+
+    def _report_progress(self, stage: str, fraction: float) -> None:
+        """Log now and then; called from the thread that runs the golden set."""
+        if self._signalled.is_set():
+            raise _StoppedError
+        now_s = time.monotonic()
+        if now_s - self._reported_s >= _REPORT_EVERY_S:
+            self._reported_s = now_s
+            percent = round(100 * fraction)
+            event(_LOG, logging.INFO, "progress", stage=stage, percent=percent)
+
+    async def _step(self, work: Callable[..., T], *args: Any) -> T:
+        """Run blocking `work` off the loop; a signal counts when it has ended."""
+        result = await asyncio.to_thread(work, *args)
+        if self._signalled.is_set():
+            raise _StoppedError
+        return result
+
+    # ------------------------------------------------------------------- ending
+
+    async def _drain(self, front: Front, engine: Engine) -> None:
+        """Refuse new frames and finish those in flight."""
+        grace_s = self._settings.server.grace_s
+        in_flight = engine.in_flight
+        event(_LOG, logging.INFO, "draining", in_flight=in_flight, grace_s=grace_s)
+        await front.drain()
+        closing = asyncio.create_task(asyncio.to_thread(engine.close, grace_s))
+        self._signalled.clear()
+        second = asyncio.create_task(self._signalled.wait())
+        await asyncio.wait({closing, second}, return_when=asyncio.FIRST_COMPLETED)
+        second.cancel()
+        if not closing.done():
+            event(_LOG, logging.WARNING, "draining_cut_short")
+            await asyncio.to_thread(engine.close, 0.0)
+        await closing
+
+
+def _serving(bundle: LoadedBundle, engine: Engine) -> Serving:
+    identity = identity_from_bundle(
+        bundle,
+        engine.capabilities,
+        preprocessing=PREPROCESSING,
+        runtime_version=__version__,
+    )
+    return Serving(engine=engine, identity=identity, clock=time.monotonic)
+
+
+@asynccontextmanager
+async def _entered(manager: Any) -> AsyncIterator[Any]:
+    """Enter and leave a blocking context manager off the event loop."""
+    value = await asyncio.to_thread(manager.__enter__)
+    try:
+        yield value
+    finally:
+        await asyncio.to_thread(manager.__exit__, None, None, None)

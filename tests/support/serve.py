@@ -1,0 +1,14 @@
+"""Run as a program: serve a bundle, with a log level of the test's choice."""
+
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+
+from spinert.runtime.config import settings_from_toml
+from spinert.runtime.server import serve as life
+
+if __name__ == "__main__":
+    bundle, config, level = sys.argv[1:]
+    life.log_to = partial(life.log_to, level=logging.getLevelName(level))
+    sys.exit(life.serve(Path(bundle), settings_from_toml(Path(config))))

@@ -1,0 +1,69 @@
+"""The README's code blocks, run in order as a newcomer would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.checkpoints import save_official_checkpoints
+from support.data import ROOT, pydicom_data
+
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def script_from_readme(text: str) -> str:
+    """Join the blocks: files are written, shell and Python are run."""
+    parts = []
+    for language, words, body in BLOCK.findall(text):
+        if name := re.search(r"file=(\S+)", words):
+            parts.append(f"cat > {name[1]} <<'END'\n{body}END")
+        elif language == "sh":
+            parts.append(body)
+        elif language == "python":
+            parts.append(f"python - <<'END'\n{body}END")
+    return "\n".join(["set -ex", *parts])
+
+
+@pytest.mark.slow
+def test_the_readme_works_as_written(tmp_path):
+    save_official_checkpoints(tmp_path)
+    for name, source in (("radiograph", "RG1_J2KI"), ("another", "RG3_J2KI")):
+        shutil.copy(pydicom_data(f"{source}.dcm"), tmp_path / f"{name}.dcm")
+    script = script_from_readme((ROOT / "README.md").read_text())
+    assert "spinert serve" in script
+    assert "Client(" in script
+    script = script.replace("50051", str(free_port()))
+    # The server that a block leaves running ends with the script.
+    script = "trap 'kill $(jobs -p)' EXIT\n" + script
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "XDG_STATE_HOME": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        timeout=580,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "p(abnormal) = 0." in done.stdout
+    assert (tmp_path / "results.json").stat().st_size > 500
+    assert list((tmp_path / "pictures").glob("*.png"))
+
+
+def test_every_link_of_the_pages_leads_somewhere():
+    for page in sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("benchmarks/*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
