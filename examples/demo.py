@@ -11,10 +11,9 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from rich.console import Console
-
 from spinert.runtime.report.analyze import Job, run_job
 from spinert.runtime.report.answers import FileError
+from spinert.runtime.report.progress import console
 
 OUTPUT = Path("demo-output")
 
@@ -33,7 +32,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--input", type=Path, help="folder of DICOM, PNG and JPEG")
     arguments = parser.parse_args()
-    console = Console(highlight=False)
+    out = console()
     if OUTPUT.exists():
         shutil.rmtree(OUTPUT)
     job = Job(
@@ -43,9 +42,9 @@ def main() -> None:
         json_path=OUTPUT / "results.json",
         overlay=OUTPUT,
     )
-    answers = run_job(job, console, Console(stderr=True, highlight=False))
+    answers = run_job(job, out, console(stderr=True))
     refused = sum(isinstance(answer.outcome, FileError) for answer in answers)
-    console.print(
+    out.print(
         f"{len(answers) - refused} analysed, {refused} refused; "
         f"pictures and results.json are in {OUTPUT}/"
     )

@@ -34,6 +34,9 @@ __all__ = [
     "run_golden_set",
 ]
 
+# What NumPy raises for a file that is not an archive of plain arrays.
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile)
+
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction that is done."""
 
@@ -252,7 +255,7 @@ def _reference(bundle: LoadedBundle, role: str, case: pb.GoldenCase) -> Referenc
     try:
         with np.load(bundle.directory / case.outputs, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names}
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except _UNREADABLE as error:
         raise _unreadable(case.outputs) from error
 
 

@@ -93,9 +93,9 @@ def _candidates(
     unit = np.stack([left, left, left + 0.9 / count, left + 0.9 / count], axis=1)
     height, width = sizes[:, 0, None], sizes[:, 1, None]
     edges = np.stack([width, height, width, height], axis=2)
-    labels = np.broadcast_to(index % classes, (len(level), count))
+    labels = np.tile(index % classes, (len(level), 1))
     return {
         "boxes": (unit[None] * edges).astype(np.float32),
         "scores": scores.astype(np.float32),
-        "labels": np.ascontiguousarray(labels, np.int64),
+        "labels": labels.astype(np.int64),
     }

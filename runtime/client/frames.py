@@ -76,14 +76,19 @@ class Frame:
 
     @classmethod
     def from_path(cls, path: Path | str, options: FrameOptions = _DEFAULTS) -> Frame:
-        """Read a file: PNG and JPEG are known by their first bytes, else DICOM.
-
-        Whether it really is what it claims is for the server to say.
+        """Read a file and take its bytes as `from_bytes` does.
 
         Raises:
             OSError: The file cannot be read.
         """
-        data = Path(path).read_bytes()
+        return cls.from_bytes(Path(path).read_bytes(), options)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, options: FrameOptions = _DEFAULTS) -> Frame:
+        """Take the bytes of a file: PNG and JPEG are known by how they begin.
+
+        Anything else is sent as DICOM; whether it is, is for the server to say.
+        """
         if data.startswith(_ENCODED_MAGIC) and data[_DICOM_MARKER] != b"DICM":
             return cls.from_encoded(data, options)
         return cls.from_dicom(data, options)

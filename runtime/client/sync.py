@@ -67,6 +67,7 @@ class Client:
         """Close the connection and end the thread."""
         self._run(self._client.__aexit__(kind, error, trace))
         self._run(_let_tasks_end())
+        self._run(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -104,7 +105,9 @@ class Client:
                 while (answer := self._run(_next(answers))) is not None:
                     yield answer
             finally:
-                self._run(answers.aclose())
+                # A stream left half read may be collected after the client closed.
+                if not self._loop.is_closed():
+                    self._run(answers.aclose())
 
     def server_info(self, *, timeout_s: float = 10.0) -> pb.ServerInfo:
         """Ask what is served.

@@ -16,7 +16,7 @@ from spinert.runtime.client import Client, Frame, FrameOptions, FrameRefusal
 from spinert.runtime.report.answers import (
     FileAnswer,
     FileError,
-    answers_table,
+    answers_view,
     json_from_answers,
 )
 from spinert.runtime.report.inputs import frame_paths
@@ -53,7 +53,7 @@ def run_job(job: Job, out: Console, progress: Console) -> list[FileAnswer]:
         info = client.server_info()
         with count_progress(progress, "analyzing", len(paths)) as done:
             answers = _answers(client, paths, done)
-    out.print(answers_table(answers))
+    out.print(answers_view(answers))
     out.print(Text(f"{info.disclaimer} {info.notice}".strip(), style="yellow"))
     if job.json_path is not None:
         job.json_path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,13 @@ def _server(job: Job, progress: Console) -> Iterator[str]:
         raise ValueError("a job needs a server or a bundle")
     with ExitStack() as stack:
         with stage_progress(progress) as update:
+            fraction = 0.0
 
             def show(event: dict[str, Any]) -> None:
-                stage = f"server: {event.get('event', '')}"
-                update(stage, float(event.get("fraction", 0.0)))
+                stage = event.get("stage") or event.get("event", "")
+                nonlocal fraction
+                fraction = max(fraction, float(event.get("percent", 0)) / 100)
+                update(f"server: {stage}", fraction)
 
             address = stack.enter_context(local_server(job.bundle, show))
         yield address

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from spinert.proto import inference_pb2 as pb
 
-__all__ = ["FileAnswer", "FileError", "answers_table", "json_from_answers"]
+__all__ = ["FileAnswer", "FileError", "answers_view", "json_from_answers"]
 
 _STYLES = {
     pb.ASSESSMENT_NORMAL: ("normal", "green"),
@@ -22,8 +24,12 @@ _STYLES = {
     pb.ASSESSMENT_UNCERTAIN: ("uncertain", "yellow"),
     pb.ASSESSMENT_UNSPECIFIED: ("-", ""),
 }
-_TIMED = ("decode", "prepare", "classifier", "detector")
-_LISTED_FINDINGS = 3
+_TIMED = {
+    "decode": "decode",
+    "prepare": "prep.",
+    "classifier": "class.",
+    "detector": "detect",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,22 +49,30 @@ class FileAnswer:
     outcome: pb.Result | FileError
 
 
-def answers_table(answers: Iterable[FileAnswer]) -> Table:
-    """Return file, probability, decision, findings and milliseconds by stage."""
-    table = Table(title="Verdicts", title_justify="left", pad_edge=False)
-    table.add_column("file", overflow="fold", min_width=12)
-    table.add_column("p(abn)", justify="right")
-    table.add_column("decision")
-    table.add_column("findings", overflow="fold", min_width=20)
-    for name in (*(f"{stage}" for stage in _TIMED), "total ms"):
-        table.add_column(name, justify="right", no_wrap=True)
+def answers_view(answers: Sequence[FileAnswer]) -> Group:
+    """Return two tables: verdicts with milliseconds by stage, and refusals."""
+    verdicts = _table()
+    verdicts.add_column("file", overflow="fold", min_width=12)
+    verdicts.add_column("p(abn)", justify="right", no_wrap=True)
+    verdicts.add_column("decision", no_wrap=True)
+    verdicts.add_column("findings", overflow="fold", min_width=22)
+    for heading in (*_TIMED.values(), "total ms"):
+        verdicts.add_column(heading, justify="right", no_wrap=True)
+    refusals = _table()
+    refusals.add_column("refused file", overflow="fold", min_width=12)
+    refusals.add_column("reason", style="red", no_wrap=True)
+    refusals.add_column("what to do", overflow="fold")
     for answer in answers:
-        if isinstance(answer.outcome, FileError):
-            reason = Text(f"{answer.outcome.reason}: {answer.outcome.message}", "red")
-            table.add_row(answer.path.name, "-", Text("refused", "red"), reason)
+        outcome = answer.outcome
+        if isinstance(outcome, FileError):
+            refusals.add_row(answer.path.name, outcome.reason, outcome.message)
         else:
-            table.add_row(answer.path.name, *_cells(answer.outcome))
-    return table
+            verdicts.add_row(answer.path.name, *_cells(outcome))
+    return Group(*(table for table in (verdicts, refusals) if table.row_count))
+
+
+def _table() -> Table:
+    return Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def _cells(result: pb.Result) -> list[str | Text]:
@@ -75,10 +89,13 @@ def _cells(result: pb.Result) -> list[str | Text]:
 
 
 def _findings_text(verdict: pb.Verdict) -> str:
-    best = sorted(verdict.findings, key=lambda f: -f.score)[:_LISTED_FINDINGS]
-    text = ", ".join(f"{f.class_name} {f.score:.2f}" for f in best) or "none"
-    more = len(verdict.findings) - len(best)
-    return f"{text}, {more} more" if more else text
+    kept = len(verdict.findings)
+    suppressed = len(verdict.suppressed)
+    told = f"{kept}" if kept else "none"
+    if kept:
+        best = max(verdict.findings, key=lambda f: f.score)
+        told += f": {best.class_name} {best.score:.2f}" + (" ..." if kept > 1 else "")
+    return f"{told} ({suppressed} suppressed)" if suppressed else told
 
 
 def json_from_answers(answers: Iterable[FileAnswer]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -36,6 +36,9 @@ _Rectangle = tuple[float, float, float, float]
 _LONGEST_PX = 1600
 _LONG_ENOUGH_PX = 900
 _WIDE_ENOUGH_PX = 500
+# More boxes than this hide the radiograph; the banner says how many there are.
+_DRAWN = 12
+_DRAWN_SUPPRESSED = 6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +52,8 @@ def overlay(grey: npt.NDArray[np.uint8], result: pb.Result) -> Picture.Image:
     """Return the radiograph with boxes, class names, scores and the decision.
 
     Small images are enlarged and large ones reduced, so that the text stays
-    readable and the file handy. Findings removed by the fusion rule are dashed.
+    readable and the file handy. The best findings are drawn, and dashed the best
+    of those that the fusion rule removed; the banner counts all of them.
 
     Args:
         grey: What the networks saw before resizing, uint8 (rows, columns).
@@ -69,11 +73,14 @@ def overlay(grey: npt.NDArray[np.uint8], result: pb.Result) -> Picture.Image:
     )
     canvas = picture.convert("RGB")
     draw = ImageDraw.Draw(canvas)
-    for finding in result.verdict.suppressed:
+    kept = _best(result.verdict.findings, _DRAWN)
+    suppressed = _best(result.verdict.suppressed, _DRAWN_SUPPRESSED)
+    for finding in suppressed:
         _draw_box(draw, finding, style, dashed=True)
-    for finding in result.verdict.findings:
+    for finding in kept:
         _draw_box(draw, finding, style, dashed=False)
-    _draw_labels(draw, result.verdict, style, canvas.size)
+    labels = [*((f, True) for f in kept), *((f, False) for f in suppressed)]
+    _draw_labels(draw, labels, style, canvas.size)
     return _with_banner(canvas, result, style)
 
 
@@ -89,15 +96,19 @@ def _draw_box(
         draw.line((*start, *end), fill=colour, width=style.line)
 
 
+def _best(findings: Iterable[pb.Finding], count: int) -> list[pb.Finding]:
+    return sorted(findings, key=lambda f: -f.score)[:count]
+
+
 def _draw_labels(
-    draw: ImageDraw.ImageDraw, verdict: pb.Verdict, style: _Style, size: tuple[int, int]
+    draw: ImageDraw.ImageDraw,
+    labels: Iterable[tuple[pb.Finding, bool]],
+    style: _Style,
+    size: tuple[int, int],
 ) -> None:
-    """Label findings, best first, where no label stands yet."""
+    """Label (finding, is kept), best first, where no label stands yet."""
     taken: list[_Rectangle] = []
-    best_first = sorted(verdict.findings, key=lambda f: -f.score)
-    weaker = sorted(verdict.suppressed, key=lambda f: -f.score)
-    kept = [(finding, True) for finding in best_first]
-    for finding, is_kept in [*kept, *((finding, False) for finding in weaker)]:
+    for finding, is_kept in labels:
         text = f"{finding.class_name} {finding.score:.2f}"
         _, _, width, height = draw.textbbox((0, 0), text, font=style.font)
         extent = (width + 2 * style.line, height + 2 * style.line)
@@ -168,11 +179,7 @@ def _with_banner(
     verdict = result.verdict
     word, colour = _BANNERS[verdict.assessment]
     lines = [f"{word}   p(abnormal) {verdict.abnormal_probability:.3f}"]
-    hidden = len(verdict.suppressed)
-    dashed = f", {hidden} suppressed (dashed)" if hidden else ""
-    lines.append(
-        f"threshold {verdict.threshold:.2f}   findings {len(verdict.findings)}{dashed}"
-    )
+    lines.append(f"threshold {verdict.threshold:.2f}   {_counts(verdict)}")
     lines.append("Research use only: not a medical device")
     if notice := result.provenance.notice:
         lines.append(notice)
@@ -187,6 +194,17 @@ def _with_banner(
         (margin, margin), text, fill=(255, 255, 255), font=style.font
     )
     return framed
+
+
+def _counts(verdict: pb.Verdict) -> str:
+    kept, suppressed = len(verdict.findings), len(verdict.suppressed)
+    told = f"findings {kept}"
+    if kept > _DRAWN:
+        told += f" (best {_DRAWN} drawn)"
+    if suppressed:
+        drawn = min(suppressed, _DRAWN_SUPPRESSED)
+        told += f", suppressed {suppressed} (best {drawn} dashed)"
+    return told
 
 
 def _wrapped(lines: list[str], style: _Style, width: int) -> Iterator[str]:

@@ -15,7 +15,17 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-__all__ = ["count_progress", "stage_progress"]
+__all__ = ["console", "count_progress", "stage_progress"]
+
+_FILE_WIDTH = 110
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console; into a file or pipe it writes lines wide enough for tables."""
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = max(made.width, _FILE_WIDTH)
+    return made
 
 
 @contextmanager

@@ -207,12 +207,12 @@ class StreamSession:
     def _has_ended(self, reader: asyncio.Task[None]) -> bool:
         if self._outbox or self._ledger.unsent:
             return False
+        if reader.done():
+            reader.result()
+            return True
         if self._refusing is not None:
             raise self._refusing
-        if not reader.done():
-            return False
-        reader.result()
-        return True
+        return False
 
     def _message(self, ticket: Ticket, outcome: Reply) -> pb.StreamReply:
         study_uid = self._study_uids.pop(ticket.number, "")

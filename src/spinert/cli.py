@@ -129,9 +129,9 @@ def analyze(
 
 
 def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
+    from spinert.runtime.report.progress import console
 
-    return Console(stderr=stderr, highlight=False)
+    return console(stderr=stderr)
 
 
 def _explain(error: Exception) -> str | None:

@@ -29,8 +29,13 @@ from support.bundles import tiny_spec, write_bundle
 START_S = 60
 
 
-def write_served_bundle(directory: Path, spec: pb.Bundle | None = None) -> Path:
-    """Write the tiny bundle with a golden set of one frame, for the fake backend."""
+def write_served_bundle(
+    directory: Path, spec: pb.Bundle | None = None, *, cost_ms: int = 0
+) -> Path:
+    """Write the tiny bundle with a golden set of one frame, for the fake backend.
+
+    `cost_ms` is the time that every call of a network takes.
+    """
     spec = pb.Bundle.FromString((spec or tiny_spec()).SerializeToString())
     files = {f"networks/{role}.onnx": b"fake" for role in spec.networks}
     files["golden/ramp.png"] = _png(_ramp())
@@ -40,7 +45,7 @@ def write_served_bundle(directory: Path, spec: pb.Bundle | None = None) -> Path:
         photometric_interpretation="MONOCHROME2",
         bits_stored=12,
     )
-    spec.golden.batch_sizes.extend([1, 2])
+    spec.golden.batch_sizes.append(1)
     image = Image(pixels=_ramp(), bits_stored=12, photometric=Photometric.MONOCHROME2)
     prepared = prepared_from_image(image, spec, sorted(spec.networks))
     for role, network in spec.networks.items():
@@ -50,7 +55,8 @@ def write_served_bundle(directory: Path, spec: pb.Bundle | None = None) -> Path:
         case.input_sha256 = _sha256(tensor.pixels)
         case.outputs = f"golden/ramp.{role}.npz"
         files[case.outputs] = _npz(_fake_outputs(role, network, tensor))
-        network.parity.batch_sizes.extend([1, 2])
+        network.import_options["fake.cost_ms"] = str(cost_ms)
+        network.parity.batch_sizes.append(1)
         names = ("logits",) if role == "classifier" else ("boxes", "scores", "labels")
         for name in names:
             network.parity.outputs.add(output=name, tolerance_abs=1e-6)
@@ -83,7 +89,8 @@ def _sha256(pixels: np.ndarray) -> str:
 def _fake_outputs(role: str, network: pb.Network, tensor: Any) -> Mapping[str, Any]:
     backend = FakeBackend(BackendOptions())
     backend.load(role, Path(), network)
-    return backend.run(role, batch_inputs(network.input, [tensor]))
+    outputs = backend.run(role, batch_inputs(network.input, [tensor]))
+    return {name: array[0] for name, array in outputs.items()}
 
 
 @dataclass

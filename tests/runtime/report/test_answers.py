@@ -9,7 +9,7 @@ from spinert.proto import inference_pb2 as pb
 from spinert.runtime.report.answers import (
     FileAnswer,
     FileError,
-    answers_table,
+    answers_view,
     json_from_answers,
 )
 
@@ -34,7 +34,7 @@ def answers():
 def printed():
     console = Console(width=160)
     with console.capture() as captured:
-        console.print(answers_table(answers()))
+        console.print(answers_view(answers()))
     return captured.get()
 
 
@@ -42,12 +42,13 @@ def test_the_table_shows_probability_decision_best_findings_and_times():
     line = next(line for line in printed().splitlines() if "spine.dcm" in line)
     for words in ("0.731", "abnormal", "Osteophytes 0.90", "12", "100"):
         assert words in line
-    assert "Osteophytes 0.20" not in printed()
-    assert "1 more" in printed()
+    assert "4: Osteophytes 0.90 ..." in printed()
 
 
 def test_the_table_shows_why_a_file_was_refused():
-    assert "COLOUR_IMAGE: send grey" in printed()
+    line = next(line for line in printed().splitlines() if "colour.dcm" in line)
+    assert "COLOUR_IMAGE" in line
+    assert "send grey" in line
 
 
 def test_json_has_one_object_a_file_with_the_error_where_it_was_refused():

@@ -1,0 +1,310 @@
+"""From a recipe to a bundle, with small networks of the real architectures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from google.protobuf import json_format
+from PIL import Image
+from support.small_networks import (
+    RECIPE,
+    SMALL,
+    batch,
+    detector_canvas,
+    fixed_canvas,
+    golden_frames,
+    write_recipe,
+)
+
+from spinert.export import parity
+from spinert.export.checkpoints.reader import sha256_from_file
+from spinert.export.errors import (
+    CheckpointError,
+    DestinationError,
+    ParityError,
+    RecipeError,
+)
+from spinert.export.pipeline import export_bundle
+from spinert.export.preprocess import grey_from_stored, network_frame
+from spinert.proto import bundle_pb2 as pb
+
+
+def silent(_text: str, _fraction: float) -> None:
+    """Ignore progress."""
+
+
+def read_bundle(directory: Path) -> pb.Bundle:
+    text = (directory / "bundle.json").read_text()
+    return json_format.Parse(text, pb.Bundle())
+
+
+def session(directory: Path, role: str) -> onnxruntime.InferenceSession:
+    path = directory / "networks" / f"{role}.onnx"
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def described(values) -> list[tuple[str, str, list[object]]]:
+    return [(value.name, value.type, value.shape) for value in values]
+
+
+def test_the_graphs_keep_the_contract(small_bundle) -> None:
+    classifier = session(small_bundle, "classifier")
+    assert described(classifier.get_inputs()) == [
+        ("image", "tensor(uint8)", ["batch", 1, 64, 64])
+    ]
+    assert described(classifier.get_outputs()) == [
+        ("logits", "tensor(float)", ["batch", 2])
+    ]
+    detector = session(small_bundle, "detector")
+    assert described(detector.get_inputs()) == [
+        ("image", "tensor(uint8)", ["batch", 1, "height", "width"]),
+        ("image_size", "tensor(int32)", ["batch", 2]),
+    ]
+    assert described(detector.get_outputs()) == [
+        ("boxes", "tensor(float)", ["batch", 30, 4]),
+        ("scores", "tensor(float)", ["batch", 30]),
+        ("labels", "tensor(int64)", ["batch", 30]),
+    ]
+
+
+@pytest.mark.parametrize("role", ["classifier", "detector"])
+def test_the_graphs_hold_standard_operators_and_no_traces(small_bundle, role) -> None:
+    model = onnx.load(small_bundle / "networks" / f"{role}.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    operators = {node.op_type for node in model.graph.node}
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    banned = {"NonMaxSuppression", "NonZero", "Loop", "If", "Scan", "RoiAlign"}
+    assert not operators & banned
+    assert not any(node.metadata_props for node in model.graph.node)
+    assert b"site-packages" not in model.SerializeToString()
+    if role == "detector":
+        assert "LayerNormalization" in operators
+
+
+def test_the_index_lists_every_file_with_its_hash(small_bundle) -> None:
+    bundle = read_bundle(small_bundle)
+    listed = {file.path: file for file in bundle.files}
+    there = {
+        path.relative_to(small_bundle).as_posix()
+        for path in small_bundle.rglob("*")
+        if path.is_file()
+    }
+    assert set(listed) == there - {"bundle.json"}
+    for name, file in listed.items():
+        assert file.sha256 == sha256_from_file(small_bundle / name)
+        assert file.bytes == (small_bundle / name).stat().st_size
+
+
+def test_the_index_is_sorted_json_that_ends_in_a_newline(small_bundle) -> None:
+    text = (small_bundle / "bundle.json").read_text()
+    values = json.loads(text)
+    assert text == json.dumps(values, indent=2, sort_keys=True) + "\n"
+    assert "import_options" in values["networks"]["detector"]
+
+
+def test_the_bundle_says_what_it_was_made_of(small_bundle) -> None:
+    bundle = read_bundle(small_bundle)
+    assert "Untrained" in bundle.notice
+    assert bundle.networks["classifier"].members == ["first", "second"]
+    options = bundle.networks["detector"].import_options
+    assert options["small_sparse_rcnn.stride_in_1x1"] == "false"
+    assert options["small_sparse_rcnn.roi_aligned"] == "true"
+    assert options["small_sparse_rcnn.frozen_bn_eps"] == "1e-05"
+    assert bundle.networks["classifier"].import_options["first.final_relu"] == "false"
+    records = bundle.provenance.checkpoints
+    assert [(r.role, r.source) for r in records] == [
+        ("classifier", "untrained:1"),
+        ("classifier", "untrained:2"),
+        ("detector", "untrained:3"),
+    ]
+    assert bundle.provenance.packages["torch"] == torch.__version__.split("+")[0]
+    recipe = hashlib.sha256(RECIPE.encode()).hexdigest()
+    assert bundle.provenance.recipe_sha256 == recipe
+
+
+def test_parity_is_recorded_for_every_output(small_bundle) -> None:
+    bundle = read_bundle(small_bundle)
+    for role, names in (
+        ("classifier", ["logits"]),
+        ("detector", ["boxes", "labels", "scores"]),
+    ):
+        record = bundle.networks[role].parity
+        assert sorted(o.output for o in record.outputs) == names
+        assert list(record.batch_sizes) == [1, 2, 5]
+        for output in record.outputs:
+            assert output.measured_max_abs <= output.tolerance_abs
+            assert output.tolerance_abs == parity.TOLERANCES[output.output]
+
+
+def test_the_golden_set_is_reproduced_from_its_files(small_bundle) -> None:
+    bundle = read_bundle(small_bundle)
+    assert len(bundle.golden.frames) == 4
+    for frame in bundle.golden.frames:
+        stored = np.asarray(Image.open(small_bundle / frame.image)).astype(np.uint16)
+        inverted = frame.photometric_interpretation == "MONOCHROME1"
+        grey = grey_from_stored(stored, is_monochrome1=inverted, rule=bundle.grey)
+        for role, case in frame.networks.items():
+            made = network_frame(grey, bundle.networks[role].input.canvas)
+            assert hashlib.sha256(made.image.tobytes()).hexdigest() == case.input_sha256
+            assert made.image.shape == (1, case.height, case.width)
+            feed = {"image": made.image[None], "image_size": made.size[None]}
+            run = session(small_bundle, role)
+            names = [value.name for value in run.get_outputs()]
+            inputs = {value.name: feed[value.name] for value in run.get_inputs()}
+            results = run.run(names, inputs)
+            actual = {n: r[0] for n, r in zip(names, results, strict=True)}
+            with np.load(small_bundle / case.outputs) as file:
+                expected = dict(file)
+            compare = parity._COMPARISONS["boxes" in names]
+            for name, gap in compare(expected, actual).items():
+                assert gap <= parity.TOLERANCES[name]
+
+
+def test_the_golden_answers_lie_on_both_sides_of_the_decisions(small_bundle) -> None:
+    bundle = read_bundle(small_bundle)
+    logits, scores = [], []
+    for frame in bundle.golden.frames:
+        with np.load(small_bundle / frame.networks["classifier"].outputs) as file:
+            logits.append(file["logits"])
+        with np.load(small_bundle / frame.networks["detector"].outputs) as file:
+            scores.append(file["scores"])
+    probabilities = 1 / (1 + np.exp(-np.array(logits)))
+    threshold = bundle.decision.threshold
+    assert (probabilities.min(axis=0) < threshold).all()
+    assert (probabilities.max(axis=0) > threshold).all()
+    assert (np.std(logits, axis=0) >= 1).all()
+    assert np.min(scores) < bundle.fusion.low_confidence_cutoff < np.max(scores)
+
+
+def test_the_detector_takes_any_multiple_of_32(small_bundle) -> None:
+    run = session(small_bundle, "detector")
+    for edge, count in ((64, 1), (224, 3)):
+        image, size = batch(golden_frames(fixed_canvas(edge), count=count))
+        feed = {"image": image.numpy(), "image_size": size.numpy()}
+        boxes, scores, labels = run.run(None, feed)
+        assert boxes.shape == (count, 30, 4)
+        assert np.isfinite(boxes).all()
+        assert (np.diff(scores, axis=1) <= 0).all()
+        assert labels.min() >= 0
+        assert labels.max() < 7
+
+
+def test_a_frame_does_not_depend_on_its_mates(small_bundle) -> None:
+    run = session(small_bundle, "detector")
+    image, size = (t.numpy() for t in batch(golden_frames(detector_canvas(), count=3)))
+    names = [value.name for value in run.get_outputs()]
+    together = run.run(None, {"image": image, "image_size": size})
+    for slot in range(3):
+        own = {"image": image[[slot]], "image_size": size[[slot]]}
+        alone = [value[0] for value in run.run(None, own)]
+        mixed = [value[slot] for value in together]
+        gaps = parity.candidate_differences(
+            dict(zip(names, alone, strict=True)), dict(zip(names, mixed, strict=True))
+        )
+        assert all(gap <= parity.TOLERANCES[name] for name, gap in gaps.items())
+
+
+def test_the_same_recipe_gives_the_same_bytes(
+    tmp_path, small_bundle, monkeypatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    recipe = write_recipe(tmp_path)
+    told: list[tuple[str, float]] = []
+    export_bundle(
+        recipe,
+        tmp_path / "again",
+        lambda text, fraction: told.append((text, fraction)),
+        architectures=SMALL,
+    )
+    first, again = read_bundle(small_bundle), read_bundle(tmp_path / "again")
+    assert again.provenance.created_at == "2001-09-09T01:46:40Z"
+    assert list(first.files) == list(again.files)
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions)
+    assert told[0][1] == 0
+    assert told[-1] == ("done", 1.0)
+
+
+def test_a_checkpoint_of_torchvision_goes_through_the_same_door(
+    tmp_path, small_bundle
+) -> None:
+    from support.small_networks import small_densenet
+
+    from spinert.export.checkpoints.styles import TORCHVISION_DENSENET as style
+    from spinert.export.graphs import classifier_graph
+    from spinert.export.plan import bundle_from_recipe
+    from spinert.export.recipe import recipe_from_toml
+
+    frames = golden_frames(fixed_canvas())
+    network = small_densenet(frames, final_relu=True)
+    state = {style.source_key(k): v for k, v in network.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "mine.pth")
+    text = RECIPE.replace('"untrained:1"', '"mine.pth"')
+    recipe = recipe_from_toml(write_recipe(tmp_path, text))
+    bundle = bundle_from_recipe(recipe, SMALL)
+    graph = classifier_graph(recipe, bundle, frames, SMALL)
+    record = graph.members[0].record
+    assert (record.style, record.source) == ("torchvision", "mine.pth")
+    assert record.sha256 == sha256_from_file(tmp_path / "mine.pth")
+    options = bundle.networks["classifier"].import_options
+    assert options["first.final_relu"] == "true"
+    assert options["second.final_relu"] == "false"
+
+
+def failing(tmp_path: Path, text: str = RECIPE, **options) -> None:
+    export_bundle(
+        write_recipe(tmp_path, text),
+        tmp_path / "bundle",
+        silent,
+        architectures=SMALL,
+        **options,
+    )
+
+
+def test_a_failed_parity_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
+    tight = {name: -1.0 for name in parity.TOLERANCES}
+    monkeypatch.setattr(parity, "TOLERANCES", tight)
+    with pytest.raises(ParityError, match=r"classifier\.onnx: batch 1, slot 0"):
+        failing(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
+def test_a_missing_checkpoint_leaves_nothing_behind(tmp_path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent\.pth"):
+        failing(tmp_path, RECIPE.replace("untrained:1", "absent.pth"))
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("final_relu = 1", "must be of type bool"),
+        ("eps = 1.0", "no option 'eps'; one of final_relu"),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path, options, message) -> None:
+    text = RECIPE.replace('"untrained:1"', f'"untrained:1"\noptions.{options}')
+    with pytest.raises(RecipeError, match=message):
+        failing(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "replace", "message"),
+    [
+        ("notes.txt", True, "exists and is not a bundle"),
+        ("bundle.json", False, "a bundle is there"),
+    ],
+)
+def test_an_occupied_directory_is_not_touched(tmp_path, name, replace, message) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / name).write_text("{}")
+    with pytest.raises(DestinationError, match=message):
+        failing(tmp_path, replace=replace)
+    assert [path.name for path in (tmp_path / "bundle").iterdir()] == [name]
