@@ -25,22 +25,31 @@ prepare_threads = 1
 workers = 1
 """
 OPENING = pb.StreamRequest(open=pb.Open(device="bench")).SerializeToString()
-METHODS = {"echo": "/floor.Echo/Stream", "spinert": "/spinert.v1.SpineInference/Stream"}
+STREAM = "/spinert.v1.SpineInference/Stream"
+METHODS = {"echo": "/floor.Echo/Stream", "front": STREAM, "server": STREAM}
+READY = r'"event": ?"ready".*"address": ?"([^"]+)"'
 
 
 def measure(work: Path, rounds: int = 7, frames: int = 600) -> dict[str, Any]:
-    """Alternate between both servers; CPU of the server's processes per frame."""
+    """Alternate between three servers; CPU of each one's processes per frame.
+
+    echo: a bare grpc.aio server that sends the bytes back; front: our front over
+    an engine that answers at once; server: all of it, with networks that cost
+    nothing but with hashing, grey levels and resizing of every frame.
+    """
     distinct = spinert_messages([raw_frame(ROWS, COLUMNS, seed) for seed in range(16)])
     messages = [distinct[i % 16] for i in range(frames)]
     bundle = write_tiny_bundle(work / "trivial", edge=32, channels=1)
     echo = [sys.executable, str(HERE / "echo_server.py")]
-    cpu_ms: dict[str, list[float]] = {"echo": [], "spinert": []}
-    rate: dict[str, list[float]] = {"echo": [], "spinert": []}
+    front = [sys.executable, str(HERE / "front_server.py"), str(bundle)]
+    cpu_ms: dict[str, list[float]] = {name: [] for name in METHODS}
+    rate: dict[str, list[float]] = {name: [] for name in METHODS}
     with (
-        running(echo, r'"address": "([^"]+)"') as floor,
-        spinert_server(bundle, CONFIG, work) as ours,
+        running(echo, READY) as floor,
+        running(front, READY) as ours,
+        spinert_server(bundle, CONFIG, work) as whole,
     ):
-        servers = {"echo": floor, "spinert": ours}
+        servers = {"echo": floor, "front": ours, "server": whole}
         for name, server in servers.items():
             _round(name, server, messages[:100])
         for _ in range(rounds):
@@ -50,14 +59,15 @@ def measure(work: Path, rounds: int = 7, frames: int = 600) -> dict[str, Any]:
                 rate[name].append(frames / seconds)
     return {
         "what": f"raw frames of {len(messages[0])} bytes streamed, {DEPTH} in flight",
-        "cpu_ratio_to_echo": ratio(cpu_ms["spinert"], cpu_ms["echo"]).as_json(),
+        "front_over_echo": ratio(cpu_ms["front"], cpu_ms["echo"]).as_json(),
+        "server_over_echo": ratio(cpu_ms["server"], cpu_ms["echo"]).as_json(),
         "cpu_ms_per_frame": {k: [round(v, 3) for v in vs] for k, vs in cpu_ms.items()},
         "frames_per_s": {k: [round(v, 1) for v in vs] for k, vs in rate.items()},
     }
 
 
 def _round(name: str, server: Server, messages: list[bytes]) -> tuple[float, float]:
-    opening = OPENING if name == "spinert" else None
+    opening = None if name == "echo" else OPENING
     before = server.cpu_s()
     seconds, answers = asyncio.run(
         stream(server.address, METHODS[name], opening, messages, DEPTH)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from google.protobuf import json_format
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image as Picture
 
 from spinert.proto import bundle_pb2 as pb
+from spinert.runtime.engine.prepare import prepared_from_image
+from spinert.runtime.image import Image, Photometric
 
 CANDIDATES = 16
 
@@ -22,6 +27,7 @@ def write_tiny_bundle(directory: Path, edge: int, channels: int) -> Path:
         "networks/detector.onnx": _detector(channels),
     }
     spec = _spec(edge)
+    files |= _golden_files(spec, files)
     for name, content in sorted(files.items()):
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +68,36 @@ def _spec(edge: int) -> pb.Bundle:
     spec.classes.add(name="Other lesions")
     spec.fusion.rule = pb.FUSION_NONE
     return spec
+
+
+def _golden_files(spec: pb.Bundle, graphs: dict[str, bytes]) -> dict[str, bytes]:
+    """Fill in `spec.golden`: one ramp, answered by ONNX Runtime itself."""
+    ramp = np.linspace(0, 4095, 96 * 80).reshape(96, 80).astype(np.uint16)
+    image = Image(pixels=ramp, bits_stored=12, photometric=Photometric.MONOCHROME2)
+    inputs = prepared_from_image(image, spec, sorted(spec.networks)).inputs
+    frame = spec.golden.frames.add(name="ramp", image="golden/ramp.png")
+    frame.photometric_interpretation, frame.bits_stored = "MONOCHROME2", 12
+    spec.golden.batch_sizes.append(1)
+    png = io.BytesIO()
+    Picture.fromarray(ramp).save(png, "PNG")
+    files = {frame.image: png.getvalue()}
+    for role, tensor in inputs.items():
+        network, case = spec.networks[role], frame.networks[role]
+        session = onnxruntime.InferenceSession(graphs[network.file])
+        fed = {"image": tensor.pixels[None]}
+        if network.input.takes_image_size:
+            fed["image_size"] = np.array([tensor.size], np.int32)
+        names = [output.name for output in session.get_outputs()]
+        outputs = dict(zip(names, session.run(names, fed), strict=True))
+        case.input_sha256 = hashlib.sha256(tensor.pixels.tobytes()).hexdigest()
+        case.height, case.width = tensor.size
+        case.outputs = f"golden/{role}.npz"
+        stored = io.BytesIO()
+        np.savez(stored, **{name: value[0] for name, value in outputs.items()})
+        files[case.outputs] = stored.getvalue()
+        for name in names:
+            network.parity.outputs.add(output=name, tolerance_abs=1e-3)
+    return files
 
 
 def _trunk(channels: int) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:

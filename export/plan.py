@@ -52,7 +52,8 @@ def bundle_from_recipe(
     bundle = PRESETS[recipe.preset]()
     bundle.name = recipe.name
     bundle.version = recipe.version
-    if any(member.seed is not None for member in members):
+    seeds = [member.seed for member in members]
+    if any(seed is not None for seed in seeds):
         bundle.notice = _UNTRAINED_NOTICE
     classifier, detector = bundle.networks[CLASSIFIER], bundle.networks[DETECTOR]
     classifier.members.extend(member.name for member in recipe.classifiers)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -64,7 +65,10 @@ def _content(path: Path) -> object:
         message = f"{path.name}: files of this kind are not read; use one of {kinds}"
         raise CheckpointError(message)
     try:
-        with torch.serialization.safe_globals(_allowed_globals()):
+        allowed = torch.serialization.safe_globals(_allowed_globals())
+        with allowed, warnings.catch_warnings():
+            # On the pickle protocol and on old storages: nothing a user can act on.
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         message = (

@@ -25,6 +25,8 @@ class Patience:
     """Time it has to answer; then its calls end and its frames are withdrawn."""
     min_client_ping_ms: int = 5_000
     """Clients that ping more often than this are cut off."""
+    idle_ms: int = 300_000
+    """A connection without any call is closed after this long."""
 
 
 def server_options(
@@ -47,7 +49,7 @@ def server_options(
         # Without the handshake timeout, silent connections would lock others out.
         ("grpc.max_allowed_incoming_connections", 256),
         ("grpc.server_handshake_timeout_ms", patience.handshake_ms),
-        ("grpc.max_connection_idle_ms", 300_000),  # no call at all for so long
+        ("grpc.max_connection_idle_ms", patience.idle_ms),
         ("grpc.keepalive_time_ms", patience.keepalive_ms),
         ("grpc.keepalive_timeout_ms", patience.keepalive_timeout_ms),
         # Without it a vanished client is found after 60 s, whatever keepalive says.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_the_bundle_says_what_it_was_made_of(small_bundle) -> None:
         ("classifier", "untrained:2"),
         ("detector", "untrained:3"),
     ]
-    assert bundle.provenance.packages["torch"] == torch.__version__.split("+")[0]
+    assert bundle.provenance.packages["torch"] == version("torch")
     recipe = hashlib.sha256(RECIPE.encode()).hexdigest()
     assert bundle.provenance.recipe_sha256 == recipe
 

