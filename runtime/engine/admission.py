@@ -188,7 +188,7 @@ class Admission(Generic[T]):
             step_s = now_s - self._left_s
             self._interval_s += 0.1 * (step_s - self._interval_s)
             self._left_s = now_s
-            if not self._residents:
+            if not self._residents and self._closed is not None:
                 self._changed.notify_all()
 
     def next_expired(self) -> tuple[T, ...] | None:

@@ -59,7 +59,7 @@ class BatchRules:
 
     max_batch: int
     max_delay_s: float
-    patience_s: float = 1.0
+    patience_s: float = 10.0
     """Wait after which fairness counts more than deadlines."""
 
 

@@ -42,8 +42,8 @@ def server_options(
         # A 16-bit radiograph has 15 MB; gRPC's default is 4 MB.
         ("grpc.max_receive_message_length", max_message_mib * _MIB),
         ("grpc.max_send_message_length", max_message_mib * _MIB),
-        # The first limit alone refuses only some of the requests above it.
-        ("grpc.max_metadata_size", 8 * 1024),
+        # As the default of max_metadata_size: between the two limits, requests
+        # would be refused by chance.
         ("grpc.absolute_max_metadata_size", 8 * 1024),
         ("grpc.max_concurrent_streams", 32),  # of one connection
         # Without the handshake timeout, silent connections would lock others out.
@@ -51,15 +51,17 @@ def server_options(
         ("grpc.server_handshake_timeout_ms", patience.handshake_ms),
         ("grpc.max_connection_idle_ms", patience.idle_ms),
         ("grpc.keepalive_time_ms", patience.keepalive_ms),
-        ("grpc.keepalive_timeout_ms", patience.keepalive_timeout_ms),
         # Without it a vanished client is found after 60 s, whatever keepalive says.
         ("grpc.http2.ping_timeout_ms", patience.keepalive_timeout_ms),
+        # These two are for older gRPC; with grpcio 1.85 they show no effect.
+        ("grpc.keepalive_timeout_ms", patience.keepalive_timeout_ms),
         ("grpc.http2.max_pings_without_data", 0),
         # Not min_recv_ping_interval_without_data_ms, which gRPC does not know.
         ("grpc.http2.min_ping_interval_without_data_ms", patience.min_client_ping_ms),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_ping_strikes", 2),
-        # Bandwidth probing grows each stream's window to tens of MiB.
+        # Bandwidth probing lets each stream buffer tens of MiB. Without it the
+        # window stays as it is set here: what one round trip can carry.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", 1 * _MIB),
         ("grpc.so_reuseport", 0),  # a second server on the port must fail to bind

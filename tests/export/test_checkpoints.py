@@ -209,6 +209,17 @@ def test_missing_and_unexpected_keys_are_one_error_that_names_them(network) -> N
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
+def test_one_key_too_few_or_too_many_is_refused(network, change) -> None:
+    tensors = spelled(network, VINDR_DENSENET)
+    if change == "missing":
+        del tensors["backbone.norm5.bias"]
+    else:
+        tensors["backbone.norm6.bias"] = torch.zeros(1)
+    with pytest.raises(CheckpointError, match=rf": {change} backbone\.norm\d\.bias;"):
+        own_tensors(tensors, network, VINDR_DENSENET, "mine.pth")
+
+
 def test_a_wrong_shape_is_named_with_both_shapes(network) -> None:
     tensors = spelled(network, VINDR_DENSENET)
     tensors["backbone.norm5.bias"] = torch.zeros(3)

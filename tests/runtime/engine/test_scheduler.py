@@ -167,6 +167,17 @@ def test_a_device_cannot_save_up_turns_by_being_idle(clock, expired):
     assert {name.split()[0] for name in order[2:4]} == {"old", "new"}
 
 
+def test_ever_new_devices_do_not_starve_one_that_was_served(clock, expired):
+    queue = BatchQueue(BatchRules(max_batch=1, max_delay_s=0.0), clock, expired.append)
+    queue.put(item("first", device="known"))
+    queue.put(item("second", device="known"))
+    order = [names(queue.take())[0]]
+    for number in range(5):
+        queue.put(item("stranger", device=f"stranger {number}"))
+        order += names(queue.take())
+    assert order[:2] == ["first", "second"]
+
+
 def test_closing_ends_every_worker_and_forgets_what_waits(queue):
     takers = [Taker(queue) for _ in range(3)]
     queue.put(item("a"))

@@ -19,6 +19,7 @@ from spinert.runtime.image import (
     Window,
 )
 from spinert.runtime.preprocess.grey import grey_from_image
+from spinert.runtime.preprocess.voi import values_after_voi
 
 MODALITIES = {
     "none": None,
@@ -110,6 +111,21 @@ def test_a_window_gives_the_official_grey(
     )
     asked = rule(modality_lut=applies_modality)
     assert np.array_equal(grey_from_image(image, asked).pixels, official(image, asked))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_window_gives_the_very_numbers_of_pydicom(modality, function):
+    image = Image(
+        pixels=np.arange(4096, dtype=np.uint16).reshape(64, 64),
+        bits_stored=12,
+        photometric=Photometric.MONOCHROME2,
+        modality=MODALITIES[modality],
+        window=Window(center=2000, width=2000, function=function),
+    )
+    values = image.pixels.astype(np.float64).ravel()
+    expected = apply_voi_lut(image.pixels, dataset(image)).ravel()
+    assert np.array_equal(values_after_voi(values, image, rule()), expected)
 
 
 @pytest.mark.parametrize("first", [-300, 0, 700])
