@@ -24,6 +24,10 @@ def _check_rules(bundle: pb.Bundle) -> None:
     """Check what several fields must agree on."""
     if not 0.0 < bundle.decision.threshold < 1.0:
         raise RecipeError("bundle.decision.threshold: must be between 0 and 1")
+    if bundle.decision.uncertain_from > bundle.decision.uncertain_to:
+        raise RecipeError("bundle.decision: uncertain_from is above uncertain_to")
+    if not 0.0 <= bundle.combination.probability_clip < 0.5:
+        raise RecipeError("bundle.combination.probability_clip: from 0 to below 0.5")
     if not bundle.classes:
         raise RecipeError("bundle.classes: at least one class is needed")
     if bundle.combination.rule == pb.COMBINATION_WEIGHTED:

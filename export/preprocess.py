@@ -86,7 +86,7 @@ def _shortest_edge(rows: int, columns: int, edge: pb.ShortestEdge) -> tuple[int,
 def _letterbox(rows: int, columns: int, box: pb.Letterbox) -> tuple[int, int]:
     """Return (height, width) of the scaled image, truncated as effdet's ResizePad."""
     scale = min(box.height / rows, box.width / columns)
-    return int(rows * scale), int(columns * scale)
+    return max(1, int(rows * scale)), max(1, int(columns * scale))
 
 
 def network_frame(grey: Grey, canvas: pb.CanvasPolicy) -> NetworkFrame:

@@ -45,7 +45,7 @@ def candidate_differences(
     if scores.shape != found.shape or expected["boxes"].shape != actual.boxes.shape:
         return dict.fromkeys(("boxes", "scores", "labels"), float("inf"))
     by_rank = np.abs(np.sort(scores) - np.sort(found))
-    last = min(float(scores.min()), float(found.min())) + score_tolerance
+    last = float(scores.min()) + score_tolerance
     free = np.ones(len(found), bool)
     boxes, lost = 0.0, 0
     for index in np.argsort(-scores, kind="stable"):
@@ -59,5 +59,4 @@ def candidate_differences(
         nearest = int(distance.argmin())
         free[nearest] = False
         boxes = max(boxes, float(distance[nearest]))
-    lost += int((found[free] > last).sum())
     return {"boxes": boxes, "scores": float(by_rank.max()), "labels": float(lost)}

@@ -16,6 +16,7 @@ from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client import Client, Frame, FrameOptions, FrameRefusal
 from spinert.runtime.errors import Reason
 
+BOMBS = bombs()
 MUTANTS = 2000
 REFUSED = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
@@ -88,9 +89,9 @@ def test_every_real_spine_picture_is_served(client):
     assert all(isinstance(answer, pb.Result) for answer in found)
 
 
-@pytest.mark.parametrize("name", bombs())
+@pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused(client, name):
-    assert outcome(client, bombs()[name]) != "served"
+    assert outcome(client, BOMBS[name]) != "served"
 
 
 def test_a_colour_frame_of_another_modality_and_many_frames_are_refused(client):
@@ -136,8 +137,7 @@ def test_mutated_files_never_harm_the_server(client, server):
 
 def test_a_crowd_of_bombs_leaves_the_others_served(client):
     good = radiograph(phantom())
-    bad = bombs()
-    contents = [data for bomb in bad.values() for data in (bomb, good)]
+    contents = [data for bomb in BOMBS.values() for data in (bomb, good)]
     found = answers(client, contents)
     assert all(isinstance(answer, pb.Result) for answer in found[1::2])
     assert all(isinstance(answer, FrameRefusal) for answer in found[::2])

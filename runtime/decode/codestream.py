@@ -62,8 +62,6 @@ def codestream_from_fragments(data: memoryview, pixels: Element) -> Buffer:
             return _joined(fragments[1:])
         if tag != _ITEM:
             raise _malformed("the pixel data are not made of fragments")
-        if length > len(data) - at:
-            raise _truncated()
         fragments.append(data[at : at + length])
         at += length
     raise _malformed(f"the pixel data have more than {_MAX_FRAGMENTS} fragments")

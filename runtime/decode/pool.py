@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 import threading
 import time
@@ -23,6 +24,8 @@ from spinert.runtime.frame import DicomFrame, EncodedFrame, Priority
 from spinert.runtime.image import Image
 
 __all__ = ["DecodePool"]
+
+_LOG = logging.getLogger(__name__)
 
 _RETRY_S = (0.1, 0.5, 2.0, 5.0)
 """Pauses between attempts to start a worker that cannot start; the last repeats."""
@@ -153,6 +156,7 @@ class DecodePool:
                 continue
             _decode(worker, job)
             if not worker.is_alive:
+                _LOG.warning("a decode worker ended; starting another")
                 with self._state:
                     self._ready -= 1
                 worker = self._started()

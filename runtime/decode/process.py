@@ -39,21 +39,19 @@ class DecodeProcess:
     """
 
     def __init__(self, settings: DecodeSettings) -> None:
-        """Start the process; `wait_ready` tells when it can decode."""
+        """Start the process; `wait_ready` tells when it can decode.
+
+        Raises:
+            OSError: The system starts no more processes.
+        """
         self._timeout_s = settings.timeout_s
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", "-m", "spinert.runtime.decode.worker"]
-        arguments = [str(theirs.fileno()), wire.settings_to_json(settings)]
         with theirs:
-            # Libraries may print what they read; nobody shall.
-            self._process = subprocess.Popen(
-                [*command, *arguments, str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=os.environ | _ONE_THREAD,
-            )
+            try:
+                self._process = _started(theirs.fileno(), settings)
+            except OSError:
+                self._socket.close()
+                raise
 
     @property
     def is_alive(self) -> bool:
@@ -149,6 +147,20 @@ class DecodeProcess:
             for descriptor in fds:
                 os.close(descriptor)
         raise refusal
+
+
+def _started(socket_fd: int, settings: DecodeSettings) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "spinert.runtime.decode.worker"]
+    arguments = [str(socket_fd), wire.settings_to_json(settings), str(os.getpid())]
+    return subprocess.Popen(
+        [*command, *arguments],
+        stdin=subprocess.DEVNULL,
+        # Libraries may print what they read; nobody shall.
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=(socket_fd,),
+        env=os.environ | _ONE_THREAD,
+    )
 
 
 class _Bulk:

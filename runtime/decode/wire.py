@@ -152,7 +152,7 @@ def image_from_message(message: dict[str, Any], take: Take) -> Image:
         for name in ("modality_lut", "voi_lut")
         if name in message
     }
-    rows, columns = int(message["rows"]), int(message["columns"])
+    rows, columns = (_within(message[name], 1, 65535) for name in ("rows", "columns"))
     dtype = np.dtype(_DTYPES[message["dtype"]])
     pixels: Stored = take(dtype, rows * columns, is_pixels=True)
     window, spacing = message.get("window"), message.get("spacing")

@@ -54,7 +54,7 @@ class _Served:
         self.by_device: dict[str, int] = {}
 
     def arrived(self, device: str) -> None:
-        self.by_device.setdefault(device, 0)
+        self.by_device.setdefault(device, self._frames)
 
     def left(self, devices: Iterable[str], waiting: set[str]) -> None:
         for device in devices:

@@ -94,9 +94,12 @@ def serve(bundle: Path, config: Path | None, listen: str | None, check: bool) ->
         server = replace(settings.server, listen=listen)
         settings = replace(settings, server=server)
     if check:
+        from spinert.runtime import backends
         from spinert.runtime.bundle import load_bundle
 
         loaded = load_bundle(bundle)
+        options = backends.BackendOptions(threads=settings.backend.threads)
+        backends.load(settings.backend.name, options).close()
         click.echo(f"settings and bundle {loaded.spec.name} are valid")
         return
     from spinert.runtime.server.serve import serve as run

@@ -7,6 +7,7 @@ import torch
 from support.small_networks import (
     DENSENET,
     batch,
+    calibration,
     fixed_canvas,
     golden_frames,
     grey_input,
@@ -96,8 +97,6 @@ def test_calibrated_probabilities_lie_on_both_sides_of_the_threshold() -> None:
 
 
 def test_only_a_densenet_is_calibrated_as_one() -> None:
-    from support.small_networks import calibration
-
     with pytest.raises(TypeError, match="Linear"):
         calibrate_densenet(nn.Linear(1, 1), calibration(golden_frames(fixed_canvas())))
 

@@ -14,6 +14,7 @@ from spinert.export.errors import GraphError, ParityError
 from spinert.export.onnx_from_torch import GraphSpec, onnx_from_torch
 from spinert.export.parity import (
     TOLERANCES,
+    _batches,
     candidate_differences,
     measured_parity,
 )
@@ -131,8 +132,6 @@ def test_a_wrong_or_undefined_answer_is_caught(tmp_path, poison) -> None:
 
 
 def test_every_frame_meets_every_slot_with_mates_of_its_size() -> None:
-    from spinert.export.parity import _batches
-
     frames = golden_frames(detector_canvas(), count=3)
     frames.append(golden_frames(fixed_canvas(), count=1)[0])
     for size in (1, 2, 5):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -87,6 +88,12 @@ class ScriptedEngine:
             self.finish(len(self.futures) - 1)
         self.arrived.release()
         return future
+
+    async def has(self, count: int) -> None:
+        """Wait until that many more frames have arrived."""
+        for _ in range(count):
+            if not await asyncio.to_thread(self.arrived.acquire, timeout=10):
+                raise TimeoutError("no frame arrived within 10 s")
 
     def finish(self, index: int) -> None:
         outcome = self.outcome

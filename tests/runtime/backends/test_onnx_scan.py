@@ -186,3 +186,11 @@ def test_endless_nesting_is_refused(tmp_path, graphs, refused):
             refuse_external_data(path)
     else:
         refuse_external_data(path)
+
+
+def test_a_field_that_leaves_its_message_is_refused(tmp_path):
+    path = tmp_path / "network.onnx"
+    # Model.graph of two bytes, in which a field claims 50; the file is long enough.
+    path.write_bytes(b"\x3a\x02" + b"\x0a\x32" + b"\x08\x01" * 40)
+    with pytest.raises(BackendUnavailable, match="not a readable"):
+        refuse_external_data(path)

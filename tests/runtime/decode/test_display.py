@@ -27,6 +27,7 @@ PIXEL_SPACING, IMAGER_SPACING, ASPECT = 0x00280030, 0x00181164, 0x00280034
 BODY_PART, LOSSY, STUDY = 0x00180015, 0x00282110, 0x0020000D
 MODALITY_LUT, VOI_LUT = 0x00283000, 0x00283010
 ENTRIES = [5, 900, 17, 4095]
+SEQUENCE_END = dicoms.tag_bytes(0xFFFEE0DD) + bytes(4)
 
 
 def decoded(changes: dict | None = None, **options) -> Image:
@@ -142,13 +143,40 @@ def test_eight_bit_entries_may_be_packed():
 
 def test_a_sequence_of_undefined_length_is_read():
     value = sequence_value([4, 0, 12], ENTRIES)
-    end = dicoms.tag_bytes(0xFFFEE0DD) + bytes(4)
-    lut = header(VOI_LUT, "SQ", dicoms.UNDEFINED) + value + end
-    before = dicoms.dataset(dicoms.attributes(96, 80, 16, 16), dicoms.EXPLICIT)
-    pixels = element(dicoms.PIXEL_DATA, "OW", dicoms.phantom().tobytes())
-    data = dicoms.part10(dicoms.EXPLICIT, before + lut + pixels)
-    table = image_from_dicom(data, SETTINGS).voi_lut
+    lut = header(VOI_LUT, "SQ", dicoms.UNDEFINED) + value + SEQUENCE_END
+    table = image_from_dicom(file_with(lut), SETTINGS).voi_lut
     assert_is_table(table, 0, 12, ENTRIES)
+
+
+LOOSE = element(0x00280010, "US", 96)
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        (LOOSE, "comes twice"),
+        (header(0x00091001, "SQ", dicoms.UNDEFINED) + LOOSE + SEQUENCE_END, "of items"),
+        (header(VOI_LUT, "SQ", dicoms.UNDEFINED) + item(b""), "of items"),
+        (item(b""), "outside a sequence"),
+    ],
+    ids=["twice", "no item", "pixels inside", "stray item"],
+)
+def test_structures_that_break_the_standard_are_refused(extra, told):
+    with pytest.raises(MalformedFrame) as caught:
+        image_from_dicom(file_with(extra), SETTINGS)
+    assert caught.value.reason is Reason.MALFORMED_DICOM
+    assert told in caught.value.message
+
+
+def test_values_far_too_long_are_not_converted():
+    with pytest.raises(MalformedFrame) as caught:
+        decoded({STUDY: ("UT", "1" * 300_000)})
+    assert "(0020,000D)" in caught.value.message
+
+
+def test_bytes_are_not_taken_for_numbers():
+    with pytest.raises(MalformedFrame):
+        decoded({CENTER: ("OB", b"\x05\x06"), WIDTH: ("DS", "9")})
 
 
 def test_a_sequence_written_as_unknown_is_read():
@@ -156,8 +184,17 @@ def test_a_sequence_written_as_unknown_is_read():
     assert_is_table(decoded({VOI_LUT: ("UN", value)}).voi_lut, 0, 12, ENTRIES)
 
 
+def file_with(extra: bytes) -> bytes:
+    """Return a file with `extra` between the attributes and the pixels."""
+    before = dicoms.dataset(dicoms.attributes(96, 80, 16, 16), dicoms.EXPLICIT)
+    pixels = element(dicoms.PIXEL_DATA, "OW", dicoms.phantom().tobytes())
+    return dicoms.part10(dicoms.EXPLICIT, before + extra + pixels)
+
+
 def test_empty_sequences_and_items_mean_no_table():
     assert with_lut(VOI_LUT, b"").voi_lut is None
+    undefined = file_with(header(VOI_LUT, "SQ", dicoms.UNDEFINED) + SEQUENCE_END)
+    assert image_from_dicom(undefined, SETTINGS).voi_lut is None
     assert with_lut(VOI_LUT, item(b"")).voi_lut is None
 
 

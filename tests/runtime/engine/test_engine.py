@@ -33,6 +33,7 @@ from spinert.runtime.errors import (
 )
 from spinert.runtime.frame import DicomFrame, EncodedFrame, Priority
 from spinert.runtime.image import Note
+from spinert.runtime.preprocess.grey import grey_from_image
 from spinert.runtime.verdict import Decision, Output, ReleaseReason
 
 CLASS_ONLY = frozenset({Output.CLASSIFICATION})
@@ -86,6 +87,15 @@ def test_a_raw_frame_becomes_a_verdict(bundle, backend):
     assert (bright.verdict.rows, bright.verdict.columns) == (80, 64)
     assert bright.input_sha256 == hashlib.sha256(raw(BRIGHT).data).hexdigest()
     assert max(f.box.x_max for f in bright.verdict.findings) <= 64
+
+
+def test_boxes_are_scaled_from_the_valid_area_without_its_padding(bundle, backend):
+    content = raw(BRIGHT, rows=180, columns=128)  # becomes 90 x 64, padded to 96 x 64
+    with running_engine(bundle, backend, max_delay_ms=0) as engine:
+        verdict = engine.submit(request(content)).result(PATIENCE_S).verdict
+    # The fake's last box ends at 7.9 / 8 of the valid area.
+    assert max(f.box.y_max for f in verdict.findings) == pytest.approx(180 * 7.9 / 8)
+    assert max(f.box.x_max for f in verdict.findings) == pytest.approx(128 * 7.9 / 8)
 
 
 @pytest.mark.parametrize("content", [DicomFrame(data=b"d"), EncodedFrame(data=b"e")])
@@ -183,9 +193,13 @@ def test_classifier_and_detector_run_at_the_same_time(bundle, backend):
 
 def test_a_backend_for_one_network_at_a_time_gets_one_at_a_time(bundle):
     backend = GatedBackend(concurrent=False)
-    with running_engine(bundle, backend, max_delay_ms=0, max_batch=1) as engine:
-        answers([engine.submit(request()) for _ in range(12)])
+    with running_engine(bundle, backend, max_delay_ms=0) as engine:
+        (future,) = started(engine, backend)
+        assert not backend.running.acquire(timeout=0.1), "the other network waits"
+        backend.gate.set()
+        future.result(PATIENCE_S)
     assert backend.most_at_once == 1
+    assert len(backend.calls) == 2
 
 
 def test_a_classification_alone_spares_the_detector(bundle, backend):
@@ -316,6 +330,28 @@ def wait_for_queue(engine, role, count):
     while len(queue) < count and time.monotonic() < until_s:
         time.sleep(0.001)
     assert len(queue) == count
+
+
+def test_a_frame_cancelled_before_it_is_prepared_costs_nothing(
+    bundle, backend, monkeypatch
+):
+    reached, opened = threading.Event(), threading.Event()
+
+    def held(*args):
+        reached.set()
+        opened.wait(PATIENCE_S)
+        return grey_from_image(*args)
+
+    monkeypatch.setattr("spinert.runtime.engine.prepare.grey_from_image", held)
+    with running_engine(bundle, backend, prepare_threads=1, max_delay_ms=0) as engine:
+        first = engine.submit(request())
+        assert reached.wait(PATIENCE_S)
+        second = engine.submit(request())
+        assert len(engine._preparation.queue) == 1
+        second.cancel()
+        assert len(engine._preparation.queue) == 0
+        opened.set()
+        first.result(PATIENCE_S)
 
 
 def test_a_frame_cancelled_while_it_is_decoded_reaches_no_network(bundle, backend):

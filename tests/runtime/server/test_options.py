@@ -249,7 +249,7 @@ def test_a_client_that_stopped_answering_is_found_in_seconds():
             command, env={"PYTHONPATH": ":".join(sys.path)}
         ) as client:
             try:
-                await asyncio.to_thread(engine.arrived.acquire)
+                await engine.has(1)
                 await asyncio.sleep(1.2)
                 assert not engine.futures[0].cancelled()
                 client.send_signal(signal.SIGSTOP)

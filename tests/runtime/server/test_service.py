@@ -86,10 +86,11 @@ def test_what_was_asked_for_reaches_the_engine():
     assert request.content.rescale is None
 
 
-def test_the_earlier_of_both_deadlines_counts():
+@pytest.mark.parametrize(("own_s", "call_s"), [(500, 30), (30, 500)])
+def test_the_earlier_of_both_deadlines_counts(own_s, call_s):
     engine = ScriptedEngine()
-    frame = raw_frame(timeout_ms=500_000)
-    analyze(pb.AnalyzeRequest(frame=frame), engine, timeout=30)
+    frame = raw_frame(timeout_ms=own_s * 1000)
+    analyze(pb.AnalyzeRequest(frame=frame), engine, timeout=call_s)
     [request] = engine.requests
     assert 0 < request.deadline_s - request.arrived_s < 100
 
@@ -199,7 +200,7 @@ def test_a_cancelled_call_withdraws_its_frame():
         engine = ScriptedEngine(is_held=True)
         async with serving_front(engine) as front, stub_of(front.address) as stub:
             call = stub.Analyze(pb.AnalyzeRequest(frame=raw_frame()))
-            await asyncio.to_thread(engine.arrived.acquire)
+            await engine.has(1)
             call.cancel()
             withdrawn = asyncio.Event()
             loop = asyncio.get_running_loop()
@@ -276,7 +277,7 @@ def test_a_draining_server_finishes_what_it_has_and_takes_no_more():
         async with serving_front(engine) as front, stub_of(front.address) as stub:
             before = await statuses(front.address)
             call = stub.Analyze(pb.AnalyzeRequest(frame=raw_frame("kept")))
-            await asyncio.to_thread(engine.arrived.acquire)
+            await engine.has(1)
             await front.drain()
             after = await statuses(front.address)
             with pytest.raises(grpc.aio.AioRpcError) as caught:

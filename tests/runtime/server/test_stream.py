@@ -38,11 +38,6 @@ def on_stream(script, engine=None, credit=8, **opening):
     return asyncio.run(main())
 
 
-async def have_arrived(engine, count):
-    for _ in range(count):
-        await asyncio.to_thread(engine.arrived.acquire)
-
-
 async def until(condition):
     while not condition():
         await asyncio.sleep(0.005)
@@ -80,7 +75,7 @@ def test_answers_come_in_the_order_asked_for(order, expected):
     async def script(stream, engine):
         for name in "abc":
             await stream.frame(name)
-        await have_arrived(engine, 3)
+        await engine.has(3)
         for index in (2, 1, 0):
             engine.finish(index)
         return ids(await stream.rest())
@@ -92,10 +87,10 @@ def test_answers_come_in_the_order_asked_for(order, expected):
 def test_a_refused_frame_keeps_its_place_in_the_order():
     async def script(stream, engine):
         await stream.frame("slow")
-        await have_arrived(engine, 1)
+        await engine.has(1)
         await stream.send(frame=pb.Frame(frame_id="empty"))
         await stream.frame("next")
-        await have_arrived(engine, 1)
+        await engine.has(1)
         engine.finish(1)
         engine.finish(0)
         return await stream.rest()
@@ -148,13 +143,13 @@ def test_a_frame_without_credit_is_refused_and_the_others_are_not():
         assert stream.credit == 2
         for name in "abc":
             await stream.frame(name)
-        await have_arrived(engine, 2)
+        await engine.has(2)
         first = await stream.answer()
         for index in (0, 1):
             engine.finish(index)
         rest = [await stream.answer(), await stream.answer()]
         await stream.frame("d")
-        await have_arrived(engine, 1)
+        await engine.has(1)
         engine.finish(2)
         return [first, *rest, *await stream.rest()]
 
@@ -164,25 +159,42 @@ def test_a_frame_without_credit_is_refused_and_the_others_are_not():
     assert reasons(answers) == [Reason.CREDIT_EXCEEDED, "", "", ""]
 
 
-def test_a_client_that_sends_without_credit_and_never_reads_is_held_back():
+def test_a_client_that_sends_without_credit_is_held_back_until_it_reads():
     """What the server keeps for it is bounded; TCP makes it wait."""
+
+    async def send(stream, count):
+        for _ in range(count):
+            await stream.frame("", study_uid="1" * 60)
 
     async def main():
         engine = ScriptedEngine(is_held=True)
         async with streaming(engine, 2) as (front, stream):
-
-            async def flood():
-                while True:
-                    await stream.frame("")
-
-            flooding = asyncio.create_task(flood())
-            await have_arrived(engine, 2)
+            sending = asyncio.create_task(send(stream, 50))
+            await engine.has(2)
             [session] = front.service._sessions
             await until(lambda: session._ledger.unsent == 4)
             await asyncio.sleep(0.1)
             assert session._ledger.unsent == 4
-            flooding.cancel()
+            engine.is_held = False
+            engine.finish(0)
+            engine.finish(1)
+            await sending
+            return await stream.rest()
+
+    assert len(asyncio.run(main())) == 50
+
+
+def test_a_client_that_leaves_while_it_is_held_back_leaves_nothing():
+    async def main():
+        engine = ScriptedEngine(is_held=True)
+        async with streaming(engine, 1) as (front, stream):
+            for _ in range(9):
+                await stream.frame()
+            [session] = front.service._sessions
+            await until(lambda: session._ledger.unsent == 2)
             stream.call.cancel()
+            await front.service.idle()
+            await until(lambda: not tasks_in("/stream.py"))
 
     asyncio.run(main())
 
@@ -191,7 +203,7 @@ def test_a_duplicate_id_in_flight_is_refused_and_free_after_its_answer():
     async def script(stream, engine):
         await stream.frame("a")
         await stream.frame("a")
-        await have_arrived(engine, 1)
+        await engine.has(1)
         engine.finish(0)
         found = [await stream.answer(), await stream.answer()]
         engine.is_held = False
@@ -226,7 +238,7 @@ def test_a_cancelled_frame_is_withdrawn_and_answered_once():
     async def script(stream, engine):
         await stream.frame("a")
         await stream.frame("b")
-        await have_arrived(engine, 2)
+        await engine.has(2)
         await stream.send(cancel=pb.Cancel(frame_id="a"))
         await stream.send(cancel=pb.Cancel(frame_id="unknown"))
         first = await stream.answer()
@@ -329,7 +341,7 @@ def test_a_client_that_leaves_frees_everything_it_had():
         async with streaming(engine) as (front, stream):
             await stream.frame("a")
             await stream.frame("b")
-            await have_arrived(engine, 2)
+            await engine.has(2)
             stream.call.cancel()
             await front.service.idle()
             await until(lambda: all(f.cancelled() for f in engine.futures))
@@ -355,7 +367,7 @@ def test_a_study_is_told_by_its_worst_frame_so_far():
         for number, name in enumerate("abc", 1):
             engine.outcome = answer_with(levels[name])
             await stream.frame(name, number, study_uid="1.2")
-            await have_arrived(engine, 1)
+            await engine.has(1)
         await stream.frame("other", 4)
         return await stream.rest()
 
@@ -373,7 +385,7 @@ def test_in_order_the_study_counts_the_answers_as_they_are_sent():
     async def script(stream, engine):
         await stream.frame("a", 1, study_uid="1.2")
         await stream.frame("b", 2, study_uid="1.2")
-        await have_arrived(engine, 2)
+        await engine.has(2)
         engine.finish(1)
         engine.finish(0)
         return [answer.study.frames for answer in await stream.rest()]
@@ -386,7 +398,7 @@ def test_draining_answers_what_is_in_flight_then_ends_the_stream():
         engine = ScriptedEngine(is_held=True)
         async with streaming(engine) as (front, stream):
             await stream.frame("kept")
-            await have_arrived(engine, 1)
+            await engine.has(1)
             await front.drain()
             await stream.frame("late")
             await asyncio.sleep(0.05)

@@ -1,0 +1,252 @@
+"""The pool under fire: tests hurt its workers from outside."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import psutil
+import pytest
+from support import dicoms
+from support.data import pydicom_data
+from support.pools import (
+    LONG_S,
+    PLAIN,
+    one_worker,
+    seeds,
+    slow_frame,
+    wait_until,
+    workers_of,
+)
+
+from spinert.runtime.config import DecodeSettings
+from spinert.runtime.decode.pool import DecodePool
+from spinert.runtime.decode.process import DecodeProcess
+from spinert.runtime.errors import (
+    FrameRefused,
+    FrameTooCostly,
+    Reason,
+    SetupError,
+    Unavailable,
+)
+from spinert.runtime.frame import DicomFrame, EncodedFrame
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with DecodePool(one_worker(timeout_s=LONG_S)) as running:
+        running.wait_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def slow() -> DicomFrame:
+    return slow_frame()
+
+
+def test_a_worker_that_dies_costs_its_frame_only(slow):
+    with DecodePool(one_worker()) as fresh:
+        fresh.wait_ready()
+        (worker,) = workers_of(fresh)
+        doomed = fresh.submit(slow)
+        wait_until(doomed.running)
+        worker.kill()
+        with pytest.raises(FrameTooCostly) as caught:
+            doomed.result(LONG_S)
+        assert caught.value.reason is Reason.DECODER_CRASHED
+        assert fresh.submit(PLAIN).result(LONG_S).pixels.any()
+        assert not worker.is_running()
+
+
+def test_a_worker_that_hangs_is_replaced():
+    with DecodePool(one_worker(timeout_s=0.5)) as fresh:
+        fresh.wait_ready()
+        (worker,) = workers_of(fresh)
+        worker.suspend()
+        with pytest.raises(FrameTooCostly) as caught:
+            fresh.submit(PLAIN).result(LONG_S)
+        assert caught.value.reason is Reason.DECODE_TIMEOUT
+        fresh.wait_ready()
+        assert [w.pid for w in workers_of(fresh)] != [worker.pid]
+
+
+def png_of_192_mib() -> bytes:
+    """Return a black RGB picture of 8192 x 8192 pixels, 190 KB long."""
+    squeeze = zlib.compressobj(1)
+    row = b"\0" + bytes(3 * 8192)
+    packed = b"".join(squeeze.compress(row * 64) for _ in range(128)) + squeeze.flush()
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", 8192, 8192, 8, 2, 0, 0, 0),
+        b"IDAT": packed,
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + zlib.crc32(name + body).to_bytes(4)
+        for name, body in chunks.items()
+    )
+
+
+def test_too_much_memory_is_refused_and_the_worker_lives_on():
+    with DecodePool(one_worker(memory_mib=512, timeout_s=LONG_S)) as fresh:
+        fresh.wait_ready()
+        (worker,) = workers_of(fresh)
+        with pytest.raises(FrameTooCostly) as caught:
+            fresh.submit(EncodedFrame(data=png_of_192_mib())).result(LONG_S)
+        assert caught.value.reason is Reason.DECODE_MEMORY
+        assert fresh.submit(PLAIN).result(LONG_S).pixels.any()
+        assert workers_of(fresh) == [worker]
+
+
+def test_signals_meant_for_the_service_do_not_end_workers(pool):
+    (worker,) = workers_of(pool)
+    worker.send_signal(signal.SIGINT)
+    worker.send_signal(signal.SIGTERM)
+    assert pool.submit(PLAIN).result(LONG_S).pixels.any()
+    assert workers_of(pool) == [worker]
+
+
+def test_workers_are_confined(pool):
+    (worker,) = workers_of(pool)
+    limit = DecodeSettings().memory_mib * 2**20
+    assert worker.rlimit(psutil.RLIMIT_AS) == (limit, limit)
+    assert worker.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+    links = [str(link.readlink()) for link in descriptors(worker.pid)]
+    assert sum(link.startswith("socket:") for link in links) == 1
+    assert sum(link != "/dev/null" for link in links) == 1
+
+
+def descriptors(pid: int) -> list[Path]:
+    return list(Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_nothing_leaks_over_many_frames(pool):
+    (worker,) = workers_of(pool)
+    data = pydicom_data("RG3_J2KI.dcm").read_bytes()
+    pool.submit(DicomFrame(data=data)).result(LONG_S)
+    gc.collect()
+    before = [len(descriptors(pid)) for pid in (os.getpid(), worker.pid)]
+    for content in (DicomFrame(data=data), PLAIN, DicomFrame(data=b"junk")) * 5:
+        pool.submit(content).exception(LONG_S)
+    # The last answer may arrive before its descriptors are closed.
+    for pid, count in zip((os.getpid(), worker.pid), before, strict=True):
+        wait_until(lambda pid=pid, count=count: len(descriptors(pid)) <= count)
+
+
+def test_workers_die_with_a_parent_that_is_killed(tmp_path):
+    program = (
+        "from spinert.runtime.config import DecodeSettings\n"
+        "from spinert.runtime.decode.pool import DecodePool\n"
+        "import time\n"
+        "pool = DecodePool(DecodeSettings(workers=2)); pool.wait_ready()\n"
+        "print('ready', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=tmp_path
+    ) as parent:
+        assert parent.stdout.readline() == b"ready\n"
+        children = psutil.Process(parent.pid).children()
+        assert len(children) == 2
+        parent.kill()
+    _, alive = psutil.wait_procs(children, timeout=LONG_S)
+    assert not alive
+
+
+class _Unstartable(DecodeProcess):
+    """Fails to start as often as told."""
+
+    failures = 0
+
+    def wait_ready(self) -> None:
+        super().wait_ready()
+        if _Unstartable.failures:
+            _Unstartable.failures -= 1
+            self.close()
+            raise SetupError(Reason.CONFIG_INVALID, "told to fail")
+
+
+def test_a_worker_that_cannot_start_is_told_and_tried_again(monkeypatch):
+    monkeypatch.setattr("spinert.runtime.decode.pool.DecodeProcess", _Unstartable)
+    _Unstartable.failures = 2
+    with DecodePool(one_worker()) as fresh:
+        with pytest.raises(SetupError):
+            fresh.wait_ready()
+        with pytest.raises(Unavailable):
+            fresh.submit(PLAIN).result(LONG_S)
+        wait_until(lambda: _Unstartable.failures == 0 and fresh._ready == 1)
+        fresh.wait_ready()
+        assert fresh.submit(PLAIN).result(LONG_S).pixels.any()
+
+
+def test_a_worker_without_room_to_start_says_so(monkeypatch):
+    class Starved(DecodeProcess):
+        def __init__(self, settings: DecodeSettings) -> None:
+            object.__setattr__(settings, "memory_mib", 40)
+            super().__init__(settings)
+
+    monkeypatch.setattr("spinert.runtime.decode.pool.DecodeProcess", Starved)
+    with DecodePool(one_worker()) as fresh, pytest.raises(SetupError) as caught:
+        fresh.wait_ready()
+    assert "memory" in caught.value.message
+
+
+def test_memory_that_could_still_change_is_not_mapped():
+    worker = DecodeProcess(one_worker())
+    worker.wait_ready()
+    memory = os.memfd_create("test", os.MFD_ALLOW_SEALING)
+    os.write(memory, bytes(4))
+    message = {"rows": 2, "columns": 2, "dtype": "uint8", "bits_stored": 8}
+    rest = {"photometric": "MONOCHROME2", "study_uid": "", "notes": []}
+    reply = json.dumps({**message, **rest, "is_display_ready": False}).encode()
+    with pytest.raises(FrameTooCostly) as caught:
+        worker._image(reply, [memory], b"")
+    assert caught.value.reason is Reason.DECODER_CRASHED
+    assert not worker.is_alive
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"refused": "SystemExit", "reason": "INTERNAL", "text": ""}',
+        b'{"refused": "FrameRefused", "reason": "NO_SUCH_REASON", "text": ""}',
+    ],
+)
+def test_a_worker_that_talks_nonsense_is_ended(reply):
+    worker = DecodeProcess(one_worker())
+    with pytest.raises(FrameTooCostly):
+        worker._image(reply, [], b"")
+    assert not worker.is_alive
+
+
+def test_bombs_do_not_end_the_worker(pool):
+    (worker,) = workers_of(pool)
+    for bomb in dicoms.bombs().values():
+        with pytest.raises(FrameRefused):
+            pool.submit(DicomFrame(data=bomb)).result(LONG_S)
+    assert workers_of(pool) == [worker]
+
+
+def test_2000_mutated_files_give_images_or_refusals(pool):
+    (worker,) = workers_of(pool)
+    originals = seeds()
+    files = [
+        dicoms.mutated(original, seed)
+        for seed, original in zip(range(2000), itertools.cycle(originals), strict=False)
+    ]
+    futures = [pool.submit(DicomFrame(data=data)) for data in files]
+    outcomes = [future.exception(120) for future in futures]
+    assert all(error is None or isinstance(error, FrameRefused) for error in outcomes)
+    reasons = {error.reason for error in outcomes if error is not None}
+    assert len(reasons) >= 8
+    assert sum(error is None for error in outcomes) >= 100
+    assert workers_of(pool) == [worker]
