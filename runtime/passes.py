@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from spinert.runtime.backends import Capabilities
+from spinert.runtime.bundle import LoadedBundle
 from spinert.runtime.golden import GoldenReport
 
-__all__ = ["PassKey", "cpu_model", "has_pass", "store_pass"]
+__all__ = ["PassKey", "cpu_model", "has_pass", "key_of_pass", "store_pass"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,18 @@ def cpu_model() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if "model name" in line)
     return f"{next(names, platform.processor())} {platform.machine()}".strip()
+
+
+def key_of_pass(
+    bundle: LoadedBundle, capabilities: Capabilities, runtime_version: str
+) -> PassKey:
+    """Return what a pass of `bundle` with this backend on this machine is good for."""
+    return PassKey(
+        bundle_sha256=bundle.sha256,
+        capabilities=capabilities,
+        runtime_version=runtime_version,
+        machine=cpu_model(),
+    )
 
 
 def has_pass(directory: Path, key: PassKey, batch_sizes: Iterable[int]) -> bool:

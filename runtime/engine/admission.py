@@ -211,7 +211,10 @@ class Admission(Generic[T]):
             return None
 
     def wait_until_empty(self, grace_s: float) -> tuple[T, ...]:
-        """Block until all have left, at most `grace_s`; return who has not."""
+        """Block until all have left, at most `grace_s`; return who has not.
+
+        Call it once closed.
+        """
         until_s = time.monotonic() + grace_s
         with self._changed:
             while self._residents and (left_s := until_s - time.monotonic()) > 0:

@@ -26,7 +26,7 @@ from spinert.runtime.verdict import Output
 
 __all__ = ["Job", "run_job"]
 
-_READY_TIMEOUT_S = 15.0
+_READY_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,11 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from spinert import __version__
 from spinert.runtime.backends import Capabilities
 from spinert.runtime.bundle import LoadedBundle, load_bundle
-from spinert.runtime.config import BackendSettings
+from spinert.runtime.config import BackendSettings, GoldenSettings
 from spinert.runtime.engine.opening import opened_backend
 from spinert.runtime.golden import GoldenReport, run_golden_set
+from spinert.runtime.passes import key_of_pass, store_pass
 from spinert.runtime.report.progress import stage_progress
 
 __all__ = ["json_from_report", "report_table", "verify_bundle"]
@@ -23,6 +25,8 @@ def verify_bundle(
     directory: Path, settings: BackendSettings, console: Console
 ) -> tuple[LoadedBundle, Capabilities, GoldenReport]:
     """Check hashes, schema and the whole golden set, showing progress on `console`.
+
+    The pass is remembered, so that a server with this backend starts at once.
 
     Args:
         directory: The bundle.
@@ -39,6 +43,8 @@ def verify_bundle(
         progress("loading the networks", 0.0)
         with opened_backend(bundle, settings) as backend:
             report = run_golden_set(bundle, backend, progress=progress)
+            key = key_of_pass(bundle, backend.capabilities, __version__)
+            store_pass(GoldenSettings().directory(), key, report)
             return bundle, backend.capabilities, report
 
 

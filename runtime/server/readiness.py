@@ -8,7 +8,7 @@ from spinert.runtime.backends import Backend
 from spinert.runtime.bundle import LoadedBundle
 from spinert.runtime.config import GoldenSettings
 from spinert.runtime.golden import Progress, run_golden_frame, run_golden_set
-from spinert.runtime.passes import PassKey, cpu_model, has_pass, store_pass
+from spinert.runtime.passes import has_pass, key_of_pass, store_pass
 from spinert.runtime.server.logs import event
 
 __all__ = ["prove"]
@@ -31,12 +31,7 @@ def prove(
     Raises:
         BundleError: GOLDEN_SET_FAILED; the bundle must not be served here.
     """
-    key = PassKey(
-        bundle_sha256=bundle.sha256,
-        capabilities=backend.capabilities,
-        runtime_version=runtime_version,
-        machine=cpu_model(),
-    )
+    key = key_of_pass(bundle, backend.capabilities, runtime_version)
     directory = settings.directory()
     sizes = tuple(bundle.spec.golden.batch_sizes)
     if has_pass(directory, key, sizes):
