@@ -14,7 +14,8 @@ from harness import HERE, ratio, spinert_server
 from load import raw_frame, spinert_messages, stream
 
 DEPTH = 8
-DISTINCT = 8
+# More than in flight: frames in flight need ids of their own.
+DISTINCT = 16
 
 
 def measure(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spinert.runtime.backends import Capabilities
 from spinert.runtime.bundle import load_bundle
-from spinert.runtime.config import Settings
+from spinert.runtime.config import ServerSettings, Settings
 from spinert.runtime.frame import Answer, FrameRequest
 from spinert.runtime.replies import identity_from_bundle
 from spinert.runtime.server.front import Front
@@ -55,7 +55,7 @@ ANSWER = Answer(
 
 async def main(bundle_directory: Path) -> None:
     log_to()
-    settings = Settings()
+    settings = Settings(server=ServerSettings(listen="127.0.0.1:0"))
     identity = identity_from_bundle(
         load_bundle(bundle_directory),
         CAPABILITIES,

@@ -15,7 +15,7 @@ import bench_throughput
 from harness import HERE, machine, write_json
 from rich.console import Console
 from rich.table import Table
-from tiny_bundle import write_tiny_bundle
+from tiny_bundle import network_alone_ms, write_tiny_bundle
 
 SERVED = "server_over_in_process"
 SMALL_CONFIG = "[backend]\nthreads = 1\n[engine]\nprepare_threads = 1\n"
@@ -41,10 +41,11 @@ def main() -> None:
 
 def _parts(bundle: Path, work: Path) -> dict[str, Callable[[], dict[str, Any]]]:
     def small() -> dict[str, Any]:
-        tiny = write_tiny_bundle(work / "small", edge=224, channels=64)
-        return bench_throughput.measure(
-            tiny, work, SMALL_CONFIG, size=(549, 548), frames=800, rounds=5
+        tiny = write_tiny_bundle(work / "small", edge=224, channels=80)
+        found = bench_throughput.measure(
+            tiny, work, SMALL_CONFIG, size=(549, 548), frames=600, rounds=7
         )
+        return {"each_network_alone_ms": network_alone_ms(tiny, 224), **found}
 
     def demo() -> dict[str, Any]:
         return bench_throughput.measure(

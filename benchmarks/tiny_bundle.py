@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import statistics
+import time
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +39,21 @@ def write_tiny_bundle(directory: Path, edge: int, channels: int) -> Path:
     text = json_format.MessageToJson(spec, preserving_proto_field_name=True)
     (directory / "bundle.json").write_text(text)
     return directory
+
+
+def network_alone_ms(directory: Path, edge: int) -> float:
+    """Median time of the classifier on one thread, with the machine to itself."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    path = directory / "networks" / "classifier.onnx"
+    session = onnxruntime.InferenceSession(path, options)
+    image = np.zeros((1, 1, edge, edge), np.uint8)
+    spent = []
+    for _ in range(100):
+        start = time.perf_counter()
+        session.run(None, {"image": image})
+        spent.append(time.perf_counter() - start)
+    return round(1000 * statistics.median(spent), 2)
 
 
 def _spec(edge: int) -> pb.Bundle:
