@@ -12,6 +12,9 @@ EXPORT := $(shell find export -name '*.py')
 DEMO_BUNDLE := demo-bundle
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# On a terminal pip shows its progress bars; in a log only what it installs.
+BRIEFLY := $(if $(shell test -t 1 && echo tty),,--quiet)
+
 .PHONY: demo test check bench install clean
 
 demo: $(BUILT) $(DEMO_BUNDLE)/bundle.json
@@ -38,16 +41,18 @@ $(DEMO_BUNDLE)/bundle.json: examples/recipes/demo.toml $(EXPORT) proto/bundle.pr
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "SpineRT needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "needs the packages python3-venv and python3-dev"; exit 1; }
 
 # Three steps, so that the hashes of the runtime lock are enforced.
 $(DEPS): locks/runtime.txt locks/export.txt locks/dev.txt | $(BIN)/python
-	$(PIP) install --quiet --require-hashes --requirement locks/runtime.txt
-	$(PIP) install --quiet --requirement locks/export.txt
-	$(PIP) install --quiet --requirement locks/dev.txt
+	$(PIP) install --require-hashes --requirement locks/runtime.txt $(BRIEFLY)
+	$(PIP) install --requirement locks/export.txt $(BRIEFLY)
+	$(PIP) install --requirement locks/dev.txt $(BRIEFLY)
 	touch $@
 
 $(BUILT): $(DEPS) pyproject.toml CMakeLists.txt $(NATIVE)
+	@echo "building the native core and installing spinert"
 	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 

@@ -33,6 +33,11 @@ def main() -> None:
     parser.add_argument("--input", type=Path, help="folder of DICOM, PNG and JPEG")
     arguments = parser.parse_args()
     out = console()
+    if arguments.input and OUTPUT.resolve() in [
+        arguments.input.resolve(),
+        *arguments.input.resolve().parents,
+    ]:
+        raise SystemExit(f"{OUTPUT}/ is emptied first: choose another input")
     if OUTPUT.exists():
         shutil.rmtree(OUTPUT)
     job = Job(

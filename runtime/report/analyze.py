@@ -128,4 +128,6 @@ def _write_pictures(
         if isinstance(answer.outcome, pb.Result)
     ]
     with count_progress(progress, "drawing", len(served)) as done:
-        write_pictures(served, directory, done)
+        missing = write_pictures(served, directory, done)
+    for path, why in missing:
+        progress.print(f"no picture of {path.name}: {why}", style="yellow")

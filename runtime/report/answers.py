@@ -18,11 +18,10 @@ from spinert.proto import inference_pb2 as pb
 
 __all__ = ["FileAnswer", "FileError", "answers_view", "json_from_answers"]
 
-_STYLES = {
-    pb.ASSESSMENT_NORMAL: ("normal", "green"),
-    pb.ASSESSMENT_ABNORMAL: ("abnormal", "red"),
-    pb.ASSESSMENT_UNCERTAIN: ("uncertain", "yellow"),
-    pb.ASSESSMENT_UNSPECIFIED: ("-", ""),
+_DECISIONS = {
+    pb.DECISION_NORMAL: ("normal", "green"),
+    pb.DECISION_ABNORMAL: ("abnormal", "red"),
+    pb.DECISION_UNSPECIFIED: ("-", ""),
 }
 _TIMED = {
     "decode": "decode",
@@ -77,7 +76,9 @@ def _table() -> Table:
 
 def _cells(result: pb.Result) -> list[str | Text]:
     verdict = result.verdict
-    word, style = _STYLES[verdict.assessment]
+    word, style = _DECISIONS[verdict.decision]
+    if verdict.assessment == pb.ASSESSMENT_UNCERTAIN:
+        word, style = f"{word} (uncertain)", "yellow"
     spent = {stage.name: stage.duration_ms for stage in result.receipt.stages}
     return [
         f"{verdict.abnormal_probability:.3f}",
@@ -116,5 +117,10 @@ def _object(answer: FileAnswer) -> dict[str, Any]:
             "message": outcome.message,
         }
         return {"file": str(answer.path), "error": error}
-    fields = json_format.MessageToDict(outcome, preserving_proto_field_name=True)
+    # Zero is a value: class 0, a box at the edge, no findings.
+    fields = json_format.MessageToDict(
+        outcome,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
     return {"file": str(answer.path), **fields}

@@ -46,7 +46,10 @@ def _is_frame(path: Path) -> bool:
 
 
 def _begins_like_a_frame(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(132)
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+    except OSError:
+        return True  # so that it is listed as unreadable, not passed over
     # PS3.10 section 7.1: the prefix follows a preamble of 128 bytes.
     return head[128:] == b"DICM" or head.startswith(_MAGIC)

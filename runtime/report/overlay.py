@@ -26,11 +26,16 @@ _COLOURS = (
     (204, 121, 167),
     (100, 143, 255),
 )
+_WORDS = {
+    pb.DECISION_NORMAL: "NORMAL",
+    pb.DECISION_ABNORMAL: "ABNORMAL",
+    pb.DECISION_UNSPECIFIED: "NOT CLASSIFIED",
+}
 _BANNERS = {
-    pb.ASSESSMENT_NORMAL: ("NORMAL", (0, 120, 80)),
-    pb.ASSESSMENT_ABNORMAL: ("ABNORMAL", (190, 60, 0)),
-    pb.ASSESSMENT_UNCERTAIN: ("UNCERTAIN", (150, 110, 0)),
-    pb.ASSESSMENT_UNSPECIFIED: ("NOT CLASSIFIED", (90, 90, 90)),
+    pb.ASSESSMENT_NORMAL: (0, 120, 80),
+    pb.ASSESSMENT_ABNORMAL: (190, 60, 0),
+    pb.ASSESSMENT_UNCERTAIN: (150, 110, 0),
+    pb.ASSESSMENT_UNSPECIFIED: (90, 90, 90),
 }
 _Rectangle = tuple[float, float, float, float]
 _LONGEST_PX = 1600
@@ -177,7 +182,9 @@ def _with_banner(
     picture: Picture.Image, result: pb.Result, style: _Style
 ) -> Picture.Image:
     verdict = result.verdict
-    word, colour = _BANNERS[verdict.assessment]
+    word, colour = _WORDS[verdict.decision], _BANNERS[verdict.assessment]
+    if verdict.assessment == pb.ASSESSMENT_UNCERTAIN:
+        word += " (UNCERTAIN)"
     lines = [f"{word}   p(abnormal) {verdict.abnormal_probability:.3f}"]
     lines.append(f"threshold {verdict.threshold:.2f}   {_counts(verdict)}")
     lines.append("Research use only: not a medical device")

@@ -10,6 +10,7 @@ from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client import Frame
 from spinert.runtime.config import DecodeSettings
 from spinert.runtime.decode.pool import DecodePool
+from spinert.runtime.errors import SpinertError
 from spinert.runtime.frame import DicomFrame, EncodedFrame
 from spinert.runtime.preprocess.grey import grey_from_image
 from spinert.runtime.report.overlay import overlay
@@ -41,23 +42,30 @@ def write_pictures(
     results: Iterable[tuple[Path, str, pb.Result]],
     directory: Path,
     done: Callable[[], None],
-) -> None:
+) -> list[tuple[Path, str]]:
     """Write one PNG for each (file, picture name, result) into `directory`.
 
     Files are decoded once more, in a limited process like the server's.
 
-    Raises:
-        SpinertError: A file cannot be decoded here, e.g. for lack of a decoder.
+    Returns:
+        The files without a picture, and why: a server may take what cannot be
+        decoded here, for other settings or for lack of a decoder.
     """
+    missing: list[tuple[Path, str]] = []
     directory.mkdir(parents=True, exist_ok=True)
     with DecodePool(DecodeSettings(workers=1)) as pool:
         for path, name, result in results:
             data = path.read_bytes()
             content = _content(data)
-            grey = grey_from_image(pool.submit(content).result(), _GREY_RULE)
-            picture = overlay(grey.pixels, result)
-            picture.save(directory / name, compress_level=3)
+            try:
+                grey = grey_from_image(pool.submit(content).result(), _GREY_RULE)
+            except SpinertError as error:
+                missing.append((path, f"{error.reason}: {error.message}"))
+            else:
+                picture = overlay(grey.pixels, result)
+                picture.save(directory / name, compress_level=3)
             done()
+    return missing
 
 
 def _content(data: bytes) -> DicomFrame | EncodedFrame:

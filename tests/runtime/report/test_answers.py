@@ -17,6 +17,7 @@ from spinert.runtime.report.answers import (
 def answers():
     result = pb.Result(frame_id="0")
     result.verdict.abnormal_probability = 0.7312
+    result.verdict.decision = pb.DECISION_ABNORMAL
     result.verdict.assessment = pb.ASSESSMENT_ABNORMAL
     for score in (0.2, 0.9, 0.5, 0.6):
         result.verdict.findings.add(class_name="Osteophytes", score=score)
@@ -43,6 +44,27 @@ def test_the_table_shows_probability_decision_best_findings_and_times():
     for words in ("0.731", "abnormal", "Osteophytes 0.90", "12", "100"):
         assert words in line
     assert "4: Osteophytes 0.90 ..." in printed()
+
+
+def test_an_uncertain_assessment_stands_beside_the_decision():
+    served = answers()[0]
+    served.outcome.verdict.assessment = pb.ASSESSMENT_UNCERTAIN
+    console = Console(width=160)
+    with console.capture() as captured:
+        console.print(answers_view([served]))
+    assert "abnormal (uncertain)" in captured.get()
+
+
+def test_json_keeps_values_that_are_zero_or_empty():
+    result = pb.Result(frame_id="0")
+    result.verdict.suppressed.add(class_name="Osteophytes", box=pb.Box(x_max=9))
+    (served,) = json.loads(
+        json_from_answers([FileAnswer(path=Path("a.dcm"), outcome=result)])
+    )
+    assert served["verdict"]["findings"] == []
+    (finding,) = served["verdict"]["suppressed"]
+    assert finding["class_index"] == 0
+    assert finding["box"] == {"x_min": 0, "y_min": 0, "x_max": 9, "y_max": 0}
 
 
 def test_the_table_shows_why_a_file_was_refused():

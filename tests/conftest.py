@@ -1,4 +1,4 @@
-"""One small bundle, exported once for all tests of this folder."""
+"""One small bundle, exported once for all tests that need real networks."""
 
 from __future__ import annotations
 
