@@ -53,7 +53,7 @@ $(DEPS): locks/runtime.txt locks/export.txt locks/dev.txt | $(BIN)/python
 
 $(BUILT): $(DEPS) pyproject.toml CMakeLists.txt $(NATIVE)
 	@echo "building the native core and installing spinert"
-	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	$(PIP) install --no-build-isolation --no-deps --editable . $(BRIEFLY)
 	touch $@
 
 clean:

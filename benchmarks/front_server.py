@@ -21,7 +21,12 @@ from spinert.runtime.server.stream import Serving
 from spinert.runtime.verdict import Assessment, Decision, Receipt, Verdict
 
 CAPABILITIES = Capabilities(
-    name="none", version="0", precision="-", device="-", concurrent_networks=False
+    name="none",
+    version="0",
+    precision="-",
+    device="-",
+    threads=0,
+    concurrent_networks=False,
 )
 
 
@@ -62,7 +67,7 @@ async def main(bundle_directory: Path) -> None:
         preprocessing="none",
         runtime_version="0",
     )
-    limits = limits_from_settings(settings.server, settings.decode)
+    limits = limits_from_settings(settings)
     serving = Serving(engine=InstantEngine(), identity=identity, clock=time.monotonic)
     async with Front(settings.server, limits) as front:
         await front.serve(serving)

@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from tiny_bundle import network_alone_ms, write_tiny_bundle
 
+_START = "<!-- results: written by run.py --readme -->"
+_END = "<!-- end of results -->"
 SERVED = "server_over_in_process"
 SMALL_CONFIG = "[backend]\nthreads = 1\n[engine]\nprepare_threads = 1\n"
 
@@ -26,6 +28,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True, help="the demo bundle")
     parser.add_argument("--only", choices=["front", "small", "demo", "startup"])
     parser.add_argument("--output", type=Path, default=HERE / "results" / "latest.json")
+    parser.add_argument("--readme", action="store_true", help="renew its table")
     arguments = parser.parse_args()
     console = Console(stderr=True)
     results: dict[str, Any] = {"date": str(date.today()), "machine": machine()}
@@ -35,6 +38,8 @@ def main() -> None:
                 with console.status(f"measuring: {name}"):
                     results[name] = measure()
     write_json(arguments.output, results)
+    if arguments.readme:
+        _renew_readme(results, arguments.output)
     Console().print(_table(results))
     Console().print(f"written to {arguments.output}")
 
@@ -60,28 +65,59 @@ def _parts(bundle: Path, work: Path) -> dict[str, Callable[[], dict[str, Any]]]:
     }
 
 
+def _rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (what, figure, target) of everything that was measured."""
+    rows = []
+    for name, key, label, target in (
+        ("front", "front_over_echo", "CPU per frame, front / bare echo", "<= 1.4"),
+        ("front", "server_over_echo", "CPU per frame, with everything / bare echo", ""),
+        ("small", SERVED, "frames/s, server / in-process, small networks", ">= 0.90"),
+        ("demo", SERVED, "frames/s, server / in-process, demo bundle", ">= 0.90"),
+    ):
+        if found := results.get(name, {}).get(key):
+            spread = f"{found['median']:.2f} ({found['min']:.2f}-{found['max']:.2f})"
+            rows.append((label, spread, target))
+    if start := results.get("startup"):
+        ready = ", ".join(f"{v:.1f}" for v in start["ready_s_with_stored_pass"])
+        imported = f"{start['import_spinert_runtime_s']:.3f}"
+        rss = f"{start['front_without_networks_rss_mib'] * 1.048576:.0f}"
+        rows += [
+            ("ready from start, demo bundle, stored pass (s)", ready, "<= 8"),
+            ("import spinert.runtime (s)", imported, "<= 0.3"),
+            ("front process without networks (MB RSS)", rss, "<= 150"),
+        ]
+    return rows
+
+
 def _table(results: dict[str, Any]) -> Table:
     table = Table(title="SpineRT on this machine", title_justify="left")
     for column in ("what", "figure", "target"):
         table.add_column(column)
-    for name, key, label, target in (
-        ("front", "front_over_echo", "CPU per frame, front / bare echo", "<= 1.4"),
-        ("front", "server_over_echo", "the same, with preprocessing", ""),
-        ("small", SERVED, "throughput, server / in-process, small net", ">= 0.90"),
-        ("demo", SERVED, "throughput, server / in-process, demo bundle", ">= 0.90"),
-    ):
-        if found := results.get(name, {}).get(key):
-            spread = f"{found['median']} ({found['min']}-{found['max']})"
-            table.add_row(label, spread, target)
-    start = results.get("startup")
-    if start:
-        ready = ", ".join(str(v) for v in start["ready_s_with_stored_pass"])
-        table.add_row("ready with a stored pass, s", ready, "<= 8")
-        imported = start["import_spinert_runtime_s"]
-        table.add_row("import spinert.runtime, s", str(imported), "<= 0.3")
-        rss = start["front_without_networks_rss_mib"]
-        table.add_row("front without networks, MiB", str(rss), "<= 150 MB")
+    for row in _rows(results):
+        table.add_row(*row)
     return table
+
+
+def _renew_readme(results: dict[str, Any], source: Path) -> None:
+    """Write the table between the marks of README.md."""
+    made = results["machine"]
+    lines = [
+        f"{results['date']}, {made['cpu']}, {made['cores']} cores, no GPU, "
+        f"ONNX Runtime {made['packages']['onnxruntime']}; "
+        f"all figures in `{source.name}`.",
+        "",
+        "| what | measured: median (smallest-largest) | target |",
+        "|---|---|---|",
+        *(
+            f"| {what} | {figure} | {target} |"
+            for what, figure, target in _rows(results)
+        ),
+    ]
+    page = HERE / "README.md"
+    before, _, rest = page.read_text().partition(_START)
+    _, _, after = rest.partition(_END)
+    text = "\n".join(lines)
+    page.write_text(f"{before}{_START}\n{text}\n{_END}{after}")
 
 
 if __name__ == "__main__":

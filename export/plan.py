@@ -11,6 +11,7 @@ from spinert.export.overrides import check_network, override
 from spinert.export.presets import PRESETS
 from spinert.export.recipe import Recipe
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.bundle_rules import broken_choices
 
 __all__ = ["bundle_from_recipe"]
 
@@ -21,24 +22,9 @@ _UNTRAINED_NOTICE = (
 
 
 def _check_rules(bundle: pb.Bundle) -> None:
-    """Check what several fields must agree on."""
-    if not 0.0 < bundle.decision.threshold < 1.0:
-        raise RecipeError("bundle.decision.threshold: must be between 0 and 1")
-    if bundle.decision.uncertain_from > bundle.decision.uncertain_to:
-        raise RecipeError("bundle.decision: uncertain_from is above uncertain_to")
-    if not 0.0 <= bundle.combination.probability_clip < 0.5:
-        raise RecipeError("bundle.combination.probability_clip: from 0 to below 0.5")
-    if not bundle.classes:
-        raise RecipeError("bundle.classes: at least one class is needed")
-    if bundle.combination.rule == pb.COMBINATION_WEIGHTED:
-        members = len(bundle.networks[CLASSIFIER].members)
-        weights = bundle.combination.weights
-        if len(weights) != members or abs(sum(weights) - 1.0) > 1e-6:
-            message = f"{members} weights, one per classifier, with sum 1"
-            raise RecipeError(f"bundle.combination.weights: give {message}")
-    files = [network.file for network in bundle.networks.values()]
-    if len(set(files)) != len(files):
-        raise RecipeError("bundle.networks: two networks share one file name")
+    """Refuse what the runtime would refuse, while nothing is built yet."""
+    if broken := broken_choices(bundle):
+        raise RecipeError(f"bundle.{broken[0]}")
 
 
 def bundle_from_recipe(
@@ -65,6 +51,7 @@ def bundle_from_recipe(
     classifier.architecture = "+".join(used)
     detector.architecture = recipe.detector.architecture
     override(bundle, recipe.overrides, "bundle")
+    _check_rules(bundle)
     stride = architecture_of(recipe.detector, DETECTOR, architectures).stride
     for member in recipe.classifiers:
         architecture_of(member, CLASSIFIER, architectures)
@@ -73,5 +60,4 @@ def bundle_from_recipe(
         raise RecipeError(f"bundle.networks.classifier.input.canvas: {message}")
     check_network(classifier, role=CLASSIFIER, stride=1)
     check_network(detector, role=DETECTOR, stride=stride)
-    _check_rules(bundle)
     return bundle

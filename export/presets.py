@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-import PIL
-
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.bundle_rules import FORMAT, RESAMPLER_VERSIONS
 
 __all__ = ["PRESETS"]
 
@@ -38,10 +37,11 @@ _RGB_STD: Final = (58.395, 57.12, 57.375)
 
 
 def _network_input(mean: Sequence[float], std: Sequence[float]) -> pb.NetworkInput:
+    resampler = pb.PILLOW_BILINEAR_U8_HORIZONTAL_FIRST
     return pb.NetworkInput(
         element_type=pb.ELEMENT_UINT8,
-        resampler=pb.PILLOW_BILINEAR_U8_HORIZONTAL_FIRST,
-        resampler_version=f"pillow {PIL.__version__}, two passes",
+        resampler=resampler,
+        resampler_version=RESAMPLER_VERSIONS[resampler],
         mean=mean,
         std=std,
         fill=[0.0, 0.0, 0.0],
@@ -73,7 +73,7 @@ def _networks(bundle: pb.Bundle, mean: Sequence[float], std: Sequence[float]) ->
 
 def _common() -> pb.Bundle:
     """Return what code and paper agree on, or only the code tells."""
-    bundle = pb.Bundle(format=1)
+    bundle = pb.Bundle(format=FORMAT)
     bundle.grey.voi = pb.VOI_LUT_THEN_WINDOW
     bundle.grey.invert_monochrome1 = True
     bundle.grey.constant_image = pb.CONSTANT_IMAGE_REFUSE

@@ -238,16 +238,20 @@ class Opened(_message.Message):
     def __init__(self, resume_token: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_frames_in_flight", "max_message_bytes", "max_rows", "max_columns")
+    __slots__ = ("max_frames_in_flight", "max_message_bytes", "max_rows", "max_columns", "min_rows", "min_columns")
     MAX_FRAMES_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_ROWS_FIELD_NUMBER: _ClassVar[int]
     MAX_COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    MIN_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MIN_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     max_frames_in_flight: int
     max_message_bytes: int
     max_rows: int
     max_columns: int
-    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_rows: _Optional[int] = ..., max_columns: _Optional[int] = ...) -> None: ...
+    min_rows: int
+    min_columns: int
+    def __init__(self, max_frames_in_flight: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_rows: _Optional[int] = ..., max_columns: _Optional[int] = ..., min_rows: _Optional[int] = ..., min_columns: _Optional[int] = ...) -> None: ...
 
 class Credit(_message.Message):
     __slots__ = ("frames",)
@@ -284,20 +288,24 @@ class FrameError(_message.Message):
     def __init__(self, frame_id: _Optional[str] = ..., sequence: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("frame_id", "sequence", "verdict", "study", "receipt", "provenance")
+    __slots__ = ("frame_id", "sequence", "verdict", "study", "receipt", "provenance", "study_uid", "series_uid")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     STUDY_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    STUDY_UID_FIELD_NUMBER: _ClassVar[int]
+    SERIES_UID_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     sequence: int
     verdict: Verdict
     study: StudyVerdict
     receipt: Receipt
     provenance: Provenance
-    def __init__(self, frame_id: _Optional[str] = ..., sequence: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., study: _Optional[_Union[StudyVerdict, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+    study_uid: str
+    series_uid: str
+    def __init__(self, frame_id: _Optional[str] = ..., sequence: _Optional[int] = ..., verdict: _Optional[_Union[Verdict, _Mapping]] = ..., study: _Optional[_Union[StudyVerdict, _Mapping]] = ..., receipt: _Optional[_Union[Receipt, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., study_uid: _Optional[str] = ..., series_uid: _Optional[str] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("name", "probability", "logit")

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from google.protobuf import json_format
 
 from spinert.proto import bundle_pb2
-from spinert.runtime.bundle_rules import broken_rules
+from spinert.proto.bundle_rules import broken_rules
 from spinert.runtime.errors import BundleError, Reason
 
 __all__ = ["CLASSIFIER", "DETECTOR", "MANIFEST", "LoadedBundle", "load_bundle"]

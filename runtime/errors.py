@@ -84,6 +84,7 @@ class Reason(StrEnum):
     DECODE_MEMORY = "DECODE_MEMORY"
     DECODE_TIMEOUT = "DECODE_TIMEOUT"
     DECODER_CRASHED = "DECODER_CRASHED"
+    # gRPC itself, RESOURCE_EXHAUSTED; the client names the reason
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
     # RefusedNow
     QUEUE_FULL = "QUEUE_FULL"

@@ -43,15 +43,20 @@ __all__ = [
     "checked_device",
     "frame_error_from_refusal",
     "frame_request_from_wire",
+    "known_frame_id",
     "refusal_from_error",
     "status_from_refusal",
 ]
 
 ERROR_DOMAIN = "spinert"
 MAX_FRAME_ID_BYTES = 128
+_MAX_OUTPUTS = 8
 MAX_DEVICE_BYTES = 64
 MAX_UID_BYTES = 64
 """Value Representation UI, PS3.5 section 6.2."""
+
+_LONGEST_DEADLINE_S = 86_400.0
+"""Beyond a day a deadline is none; gRPC lets a client ask for 11,000 years."""
 
 K = TypeVar("K", bound=int)
 E = TypeVar("E", bound=Enum)
@@ -108,7 +113,7 @@ def frame_request_from_wire(
         device: As in Open.device, already checked.
         arrived_s: When the frame arrived, monotonic clock.
         deadline_s: Of the call that carries the frame, monotonic clock. The
-            earlier of it and `frame.timeout_ms` counts.
+            earlier of it and `frame.timeout_ms` counts, unless it is beyond a day.
 
     Raises:
         MalformedFrame: Nothing to analyse, or a value that means nothing.
@@ -120,6 +125,8 @@ def frame_request_from_wire(
     if frame.timeout_ms:
         own_s = arrived_s + frame.timeout_ms / 1000
         deadline_s = own_s if deadline_s is None else min(own_s, deadline_s)
+    if deadline_s is not None and deadline_s - arrived_s > _LONGEST_DEADLINE_S:
+        deadline_s = None
     return FrameRequest(
         content=_content(frame, payload),
         arrived_s=arrived_s,
@@ -128,6 +135,11 @@ def frame_request_from_wire(
         priority=_known(_PRIORITY, frame.priority, "priority"),
         outputs=_outputs(frame),
     )
+
+
+def known_frame_id(frame: pb.Frame) -> str:
+    """Return the id to answer `frame` with: none if it is over the limit."""
+    return "" if _is_too_long(frame.frame_id, MAX_FRAME_ID_BYTES) else frame.frame_id
 
 
 def checked_device(device: str) -> str:
@@ -141,11 +153,15 @@ def checked_device(device: str) -> str:
 
 
 def _check_length(field: str, value: str, limit: int) -> None:
-    # A character takes one to four bytes, so most values need no encoding.
-    if len(value) * 4 > limit and len(value.encode()) > limit:
+    if _is_too_long(value, limit):
         raise ProtocolViolation(
             Reason.FIELD_TOO_LONG, f"{field} may have at most {limit} bytes (UTF-8)"
         )
+
+
+def _is_too_long(value: str, limit: int) -> bool:
+    # A character takes one to four bytes, so most values need no encoding.
+    return len(value) * 4 > limit and len(value.encode()) > limit
 
 
 def _known(table: Mapping[K, E], value: K, field: str) -> E:
@@ -157,6 +173,11 @@ def _known(table: Mapping[K, E], value: K, field: str) -> E:
 
 
 def _outputs(frame: pb.Frame) -> frozenset[Output]:
+    # Looked at one by one, on the event loop: their number must be bounded.
+    if len(frame.outputs) > _MAX_OUTPUTS:
+        raise ProtocolViolation(
+            Reason.MALFORMED_MESSAGE, f"outputs: at most {_MAX_OUTPUTS} values"
+        )
     asked = frozenset(
         _known(_OUTPUT, value, "outputs")
         for value in frame.outputs
@@ -226,10 +247,8 @@ def frame_error_from_refusal(
     refusal: Refusal, *, frame_id: str, sequence: int
 ) -> pb.FrameError:
     """Say in-band that one frame of a stream is not served."""
-    # An id that is too long is not sent back; the sequence number still tells.
-    echoed = frame_id if len(frame_id.encode()) <= MAX_FRAME_ID_BYTES else ""
     return pb.FrameError(
-        frame_id=echoed,
+        frame_id=frame_id,
         sequence=sequence,
         code=refusal.status.value[0],
         reason=refusal.reason,

@@ -19,8 +19,10 @@ from spinert.runtime.verdict import Box, Finding, Receipt, Verdict
 
 __all__ = [
     "DISCLAIMER",
+    "FrameNames",
     "Identity",
     "identity_from_bundle",
+    "names_from_frame",
     "result_from_answer",
     "server_info_from_identity",
     "wire_study_from_summary",
@@ -37,6 +39,17 @@ class Identity:
     provenance: pb.Provenance
     """Complete but for the hash of the input."""
     networks: tuple[pb.NetworkInfo, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameNames:
+    """What a client calls a frame, for the reply only: never log it."""
+
+    frame_id: str = ""
+    sequence: int = 0
+    study_uid: str = ""
+    """Empty: that of the image, if it has one."""
+    series_uid: str = ""
 
 
 def identity_from_bundle(
@@ -100,16 +113,28 @@ def server_info_from_identity(
     )
 
 
+def names_from_frame(frame: pb.Frame) -> FrameNames:
+    """Return what `frame` is called."""
+    return FrameNames(
+        frame_id=frame.frame_id,
+        sequence=frame.sequence,
+        study_uid=frame.study_uid,
+        series_uid=frame.series_uid,
+    )
+
+
 def result_from_answer(
-    answer: Answer, identity: Identity, *, frame_id: str, sequence: int
+    answer: Answer, identity: Identity, names: FrameNames
 ) -> pb.Result:
     """Build the reply for one frame; the study verdict is added by the caller."""
     result = pb.Result(
-        frame_id=frame_id,
-        sequence=sequence,
+        frame_id=names.frame_id,
+        sequence=names.sequence,
         verdict=_verdict(answer.verdict, identity),
         receipt=_receipt(answer.receipt),
         provenance=identity.provenance,
+        study_uid=names.study_uid or answer.study_uid,
+        series_uid=names.series_uid,
     )
     result.provenance.input_sha256 = answer.input_sha256
     return result

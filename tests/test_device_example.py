@@ -36,8 +36,12 @@ def device(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    bundle = write_served_bundle(tmp_path_factory.mktemp("bundle"))
+def bundle(tmp_path_factory):
+    return write_served_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture(scope="module")
+def server(bundle, tmp_path_factory):
     with serving(bundle, tmp_path_factory.mktemp("server")) as running:
         yield running
 
@@ -81,3 +85,13 @@ def test_no_server_is_a_failure(device):
     done = run(device, "127.0.0.1:1")
     assert done.returncode == 1
     assert done.stderr.startswith("stream ended with code 14")
+
+
+@pytest.mark.slow
+def test_a_message_over_the_servers_limit_is_never_sent(device, bundle, tmp_path):
+    with serving(bundle, tmp_path, server={"max_message_mib": 1}) as small:
+        (tmp_path / "frame.raw").write_bytes(bytes(2 * 800 * 800))
+        done = run(device, small.address, tmp_path / "frame.raw", 800, 800)
+    assert done.returncode == 1
+    assert done.stderr.startswith("refused MESSAGE_TOO_LARGE: 12800")
+    assert "stream ended" not in done.stderr

@@ -81,10 +81,11 @@ void print(const v1::Result& result) {
     }
 }
 
-// Reads replies until there is permission to send a frame.
-bool wait_for_credit(Stream& stream) {
+// Reads replies until there is permission to send a frame; keeps the limits told.
+bool wait_for_credit(Stream& stream, v1::Limits& limits) {
     v1::StreamReply reply;
     while (stream.Read(&reply)) {
+        if (reply.has_opened()) limits = reply.opened().limits();
         if (reply.has_credit() && reply.credit().frames() > 0) return true;
     }
     return false;
@@ -119,13 +120,20 @@ bool analyze(const std::string& address, v1::RawImage image) {
 
     v1::StreamRequest request;
     request.mutable_open()->set_device("example device");
+    v1::Limits limits;
     bool served = false;
-    if (stream->Write(request) && wait_for_credit(*stream)) {
+    if (stream->Write(request) && wait_for_credit(*stream, limits)) {
         v1::Frame& frame = *request.mutable_frame();
         frame.set_frame_id("frame-1");
         frame.set_sequence(1);
         *frame.mutable_raw() = std::move(image);
-        served = stream->Write(request) && read_answer(*stream);
+        // A larger message would end the stream, with all other frames on it.
+        if (request.ByteSizeLong() > limits.max_message_bytes()) {
+            std::cerr << "refused MESSAGE_TOO_LARGE: " << request.ByteSizeLong() << " bytes, "
+                      << limits.max_message_bytes() << " are taken\n";
+        } else {
+            served = stream->Write(request) && read_answer(*stream);
+        }
     }
     stream->WritesDone();
     v1::StreamReply rest;

@@ -38,6 +38,8 @@ class Capabilities:
     version: str
     precision: str
     device: str
+    threads: int
+    """Of one network: how sums are split, and so their rounding; 0: none to split."""
     concurrent_networks: bool
     """Different networks may run at once from different threads."""
 

@@ -39,6 +39,7 @@ class FakeBackend:
             version="1",
             precision="none",
             device="none",
+            threads=0,
             concurrent_networks=True,
         )
 

@@ -11,7 +11,11 @@ from typing import Any, Final
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Arrays, BackendOptions, Capabilities
-from spinert.runtime.backends.contract import Tensor, broken_contract
+from spinert.runtime.backends.contract import (
+    Tensor,
+    broken_contract,
+    refuse_precision,
+)
 from spinert.runtime.backends.onnx_scan import refuse_external_data
 from spinert.runtime.errors import BackendError, BackendUnavailable, Reason
 
@@ -29,6 +33,7 @@ _DTYPES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _LOG_FATAL_ONLY: Final = 4
+_PRECISION: Final = "fp32"
 
 
 class OnnxRuntimeBackend:
@@ -67,8 +72,9 @@ class OnnxRuntimeBackend:
         return Capabilities(
             name="onnxruntime",
             version=self._ort.__version__,
-            precision="fp32",
+            precision=_PRECISION,
             device="cpu",
+            threads=self._threads,
             concurrent_networks=True,
         )
 
@@ -76,9 +82,10 @@ class OnnxRuntimeBackend:
         """Open a session for `onnx` and compare it with what the bundle says.
 
         Raises:
-            BackendUnavailable: Not one self-contained file, not loadable, or its
-                inputs and outputs are not those of `network`.
+            BackendUnavailable: Not fp32, not one self-contained file, not loadable,
+                or its inputs and outputs are not those of `network`.
         """
+        refuse_precision(role, network, _PRECISION)
         refuse_external_data(onnx)
         try:
             session = self._ort.InferenceSession(

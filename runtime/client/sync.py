@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import closing
+from queue import SimpleQueue
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -90,24 +92,24 @@ class Client:
         """Send frames and yield one answer for each; see AsyncClient.stream.
 
         `frames` is iterated on a thread of its own, so that sending goes on while
-        the caller works on an answer. It must come to an end.
+        the caller works on an answer. Nobody waits for it when the stream is left.
 
         Raises:
             RequestFailed: The stream itself ended.
         """
-        with ThreadPoolExecutor(1, "spinert-frames") as puller:
-            answers = self._client.stream(
-                _pulled(iter(frames), puller),
-                in_order=in_order,
-                max_in_flight=max_in_flight,
+        with closing(_Source(iter(frames))) as source:
+            stream = _Stream(
+                self._client.stream(
+                    source.frames(), in_order=in_order, max_in_flight=max_in_flight
+                )
             )
             try:
-                while (answer := self._run(_next(answers))) is not None:
+                while (answer := self._run(stream.next())) is not None:
                     yield answer
             finally:
                 # A stream left half read may be collected after the client closed.
                 if not self._loop.is_closed():
-                    self._run(answers.aclose())
+                    self._run(stream.close())
 
     def server_info(self, *, timeout_s: float = 10.0) -> pb.ServerInfo:
         """Ask what is served.
@@ -126,19 +128,58 @@ class Client:
         return self._run(self._client.wait_ready(timeout_s))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        finally:
+            # Left by Ctrl-C: what nobody waits for must not go on.
+            future.cancel()
 
 
-async def _next(answers: AsyncIterator[FrameAnswer]) -> FrameAnswer | None:
-    return await anext(answers, None)
+class _Stream:
+    """Answers taken one at a time; closing waits for the one being taken."""
+
+    def __init__(self, answers: AsyncGenerator[FrameAnswer, None]) -> None:
+        self._answers = answers
+        self._turn = asyncio.Lock()
+
+    async def next(self) -> FrameAnswer | None:
+        async with self._turn:
+            return await anext(self._answers, None)
+
+    async def close(self) -> None:
+        async with self._turn:
+            await self._answers.aclose()
 
 
-async def _pulled(
-    frames: Iterator[Frame], puller: ThreadPoolExecutor
-) -> AsyncIterator[Frame]:
-    loop = asyncio.get_running_loop()
-    while (frame := await loop.run_in_executor(puller, next, frames, None)) is not None:
-        yield frame
+class _Source:
+    """Iterates on one thread, which may block without keeping the process alive."""
+
+    def __init__(self, frames: Iterator[Frame]) -> None:
+        self._frames = frames
+        self._asked: SimpleQueue[Future[Frame | None] | None] = SimpleQueue()
+        threading.Thread(target=self._work, name="spinert-frames", daemon=True).start()
+
+    def close(self) -> None:
+        self._asked.put(None)
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        while (frame := await self._next()) is not None:
+            yield frame
+
+    async def _next(self) -> Frame | None:
+        future: Future[Frame | None] = Future()
+        self._asked.put(future)
+        return await asyncio.wrap_future(future)
+
+    def _work(self) -> None:
+        while (future := self._asked.get()) is not None:
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(next(self._frames, None))
+            except BaseException as error:
+                future.set_exception(error)
 
 
 async def _let_tasks_end() -> None:

@@ -25,6 +25,7 @@ from spinert.runtime.errors import (
 from spinert.runtime.frame import FrameRequest
 
 __all__ = [
+    "LONGEST_WAIT_S",
     "Admission",
     "HasRequest",
     "Load",
@@ -45,6 +46,9 @@ class HasRequest(Protocol):
 
 
 T = TypeVar("T", bound=HasRequest)
+
+LONGEST_WAIT_S = 3600.0
+"""Look at the clock at least this often: the system refuses waits of centuries."""
 
 _MIN_RETRY_MS = 20
 _MAX_RETRY_MS = 10_000
@@ -207,7 +211,8 @@ class Admission(Generic[T]):
                     return tuple(dead)
                 self._looks_again_s = min(self._deadlines.values(), default=math.inf)
                 endless = self._looks_again_s == math.inf
-                self._changed.wait(None if endless else self._looks_again_s - now_s)
+                left_s = min(self._looks_again_s - now_s, LONGEST_WAIT_S)
+                self._changed.wait(None if endless else left_s)
             return None
 
     def wait_until_empty(self, grace_s: float) -> tuple[T, ...]:

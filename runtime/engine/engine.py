@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Protocol, Self
+from typing import Self
+from weakref import ReferenceType, ref
 
 from spinert.runtime.backends import Backend, Capabilities
 from spinert.runtime.bundle import CLASSIFIER, DETECTOR, LoadedBundle
@@ -16,31 +17,20 @@ from spinert.runtime.config import EngineSettings, Settings
 from spinert.runtime.decide.verdict_from import needed_networks, verdict_from_evidence
 from spinert.runtime.engine.admission import Admission, shutting_down, too_late
 from spinert.runtime.engine.batching import BatchRules
+from spinert.runtime.engine.decoding import Decoder, Decoding
+from spinert.runtime.engine.guard import keep_serving
 from spinert.runtime.engine.job import Job
 from spinert.runtime.engine.lane import Lane
 from spinert.runtime.engine.preparation import Preparation
 from spinert.runtime.engine.scheduler import BatchQueue
 from spinert.runtime.engine.warming import typical_tensor
-from spinert.runtime.frame import (
-    Answer,
-    DicomFrame,
-    EncodedFrame,
-    FrameRequest,
-    RawFrame,
-)
-from spinert.runtime.image import Image
+from spinert.runtime.errors import Reason, Unavailable
+from spinert.runtime.frame import Answer, FrameRequest, RawFrame
 
-__all__ = ["Decoder", "Engine"]
+__all__ = ["Engine"]
 
 _SERVED = (CLASSIFIER, DETECTOR)
-
-
-class Decoder(Protocol):
-    """Turns files into images, somewhere else."""
-
-    def submit(self, content: DicomFrame | EncodedFrame) -> Future[Image]:
-        """Decode without blocking the caller; cancelling may spare the work."""
-        ...
+_ONE_BY_ONE = BatchRules(max_batch=1, max_delay_s=0.0)
 
 
 class Engine:
@@ -63,16 +53,27 @@ class Engine:
     ) -> None:
         """Build an engine that is not started; use it as a context manager."""
         self.bundle = bundle
+        self.on_failure: Callable[[], None] = lambda: None
+        """Called, by a thread of the engine, when it can serve no more; set it
+        before the start. What is in flight has been answered by then."""
         self._backend = backend
-        self._decode = decode
         self._clock = clock
+        self._is_healthy = True
         limits = settings.engine
         self._admission: Admission[Job] = Admission(limits, clock)
         self._preparation = Preparation(
             bundle.spec,
             settings.decode,
-            self._queue(BatchRules(max_batch=1, max_delay_s=0.0)),
+            self._queue(_ONE_BY_ONE),
             self._hand_to_lanes,
+            clock,
+        )
+        self._decoding = Decoding(
+            decode,
+            # Each decoder and each preparing thread works on one frame.
+            settings.decode.workers + limits.prepare_threads,
+            self._queue(_ONE_BY_ONE),
+            self._preparation.put,
             clock,
         )
         self._lanes = dict(self._make_lanes(limits))
@@ -89,20 +90,23 @@ class Engine:
         """Frames admitted and not answered yet."""
         return len(self._admission)
 
+    @property
+    def is_healthy(self) -> bool:
+        """False once a thread of the engine has given up: nothing is admitted then."""
+        return self._is_healthy
+
     def __enter__(self) -> Self:
         """Start the threads and open admission."""
+        steps = {"spinert-deadlines": self._expire}
+        for i in range(self._prepare_threads):
+            steps[f"spinert-prepare-{i}"] = self._preparation.step
+        for role, lane in self._lanes.items():
+            steps[f"spinert-{role}"] = lane.step
         self._threads = [
-            threading.Thread(target=self._watch_deadlines, name="spinert-deadlines"),
-            *(
-                threading.Thread(
-                    target=self._preparation.work, name=f"spinert-prepare-{i}"
-                )
-                for i in range(self._prepare_threads)
-            ),
-            *(
-                threading.Thread(target=lane.work, name=f"spinert-{role}")
-                for role, lane in self._lanes.items()
-            ),
+            threading.Thread(
+                target=keep_serving, args=(name, step, self._give_up), name=name
+            )
+            for name, step in steps.items()
         ]
         for thread in self._threads:
             thread.start()
@@ -122,25 +126,19 @@ class Engine:
         Raises:
             Overloaded: No room, or the device's quota is used up.
             DeadlineExceeded: The deadline has passed already.
-            Unavailable: The engine is not started, or shutting down.
-            SpinertError: The decoder does not take the frame.
+            Unavailable: The engine is not started, failed, or shutting down.
         """
         job = Job(
             request=request, roles=needed_networks(request.outputs, self.bundle.spec)
         )
         self._admission.admit(job)
-        job.future.add_done_callback(partial(self._left, job))
+        # A future keeps its callbacks when done. A strong reference here would keep
+        # job and payload until a garbage collection; admission holds it until then.
+        job.future.add_done_callback(partial(self._left, ref(job)))
         if isinstance(request.content, RawFrame):
             self._preparation.put(job)
-            return job.future
-        start_s = self._clock()
-        try:
-            decoding = self._decode.submit(request.content)
-        except BaseException as error:
-            job.fail(error)
-            raise
-        job.when_leaving(decoding.cancel)
-        decoding.add_done_callback(partial(self._decoded, job, start_s))
+        else:
+            self._decoding.put(job)
         return job.future
 
     def warm_up(self) -> None:
@@ -160,7 +158,8 @@ class Engine:
         Calling twice is harmless.
         """
         error = shutting_down()
-        queues = [self._preparation.queue, *(q.queue for q in self._lanes.values())]
+        stages = [self._decoding, self._preparation, *self._lanes.values()]
+        queues = [stage.queue for stage in stages]
         self._admission.close(error)
         for queue in queues:
             queue.drain()
@@ -173,17 +172,6 @@ class Engine:
         self._threads = []
 
     # ------------------------------------------------------------------- stages
-
-    def _decoded(self, job: Job, start_s: float, decoding: Future[Image]) -> None:
-        job.record("decode", start_s, self._clock())
-        if decoding.cancelled():
-            job.fail(shutting_down())  # unless the job has left, which cancels it too
-            return
-        if error := decoding.exception():
-            job.fail(error)
-            return
-        job.image = decoding.result()
-        self._preparation.put(job)
 
     def _hand_to_lanes(self, job: Job) -> None:
         if job.prepared is None or not job.roles:
@@ -214,14 +202,27 @@ class Engine:
             return
         job.settle(answer)
 
-    def _left(self, job: Job, _: Future[Answer]) -> None:
-        self._admission.leave(job)
-        job.leave()
+    def _left(self, reference: ReferenceType[Job], _: Future[Answer]) -> None:
+        if (job := reference()) is not None:
+            self._admission.leave(job)
+            job.leave()
 
-    def _watch_deadlines(self) -> None:
-        while (dead := self._admission.next_expired()) is not None:
-            for job in dead:
-                job.fail(too_late())
+    def _expire(self) -> bool:
+        """Answer the frames whose deadline comes next; False once shut and empty."""
+        dead = self._admission.next_expired()
+        for job in dead or ():
+            job.fail(too_late())
+        return dead is not None
+
+    def _give_up(self) -> None:
+        self._is_healthy = False
+        error = Unavailable(
+            Reason.NOT_READY, "the engine has failed; restart the server, use another"
+        )
+        self._admission.close(error)
+        for job in self._admission.wait_until_empty(0.0):
+            job.fail(error)
+        self.on_failure()
 
     # -------------------------------------------------------------------- parts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from spinert.runtime.verdict import BatchRecord, Receipt, Stage
 __all__ = ["Job"]
 
 
-@dataclass(eq=False, kw_only=True, slots=True)
+@dataclass(eq=False, kw_only=True, slots=True, weakref_slot=True)
 class Job:
     """A frame's request, what is known of it so far, and its future.
 
@@ -41,6 +42,7 @@ class Job:
     _stages: list[Stage] = field(init=False, default_factory=list)
     _batches: list[BatchRecord] = field(init=False, default_factory=list)
     _leaving: list[Callable[[], object]] = field(init=False, default_factory=list)
+    _on_drop: Callable[[], object] | None = field(init=False, default=None)
     _settled: bool = field(init=False, default=False)
 
     @property
@@ -57,6 +59,19 @@ class Job:
         )
         with self._lock:
             self._stages.append(stage)
+
+    def keep_image(self, image: Image, on_drop: Callable[[], object]) -> None:
+        """Keep `image` until it is prepared or the frame leaves; then call `on_drop`."""
+        self.image, self._on_drop = image, on_drop
+        self.when_leaving(self.drop_image)
+
+    def drop_image(self) -> None:
+        """Let go of the decoded image; later calls are harmless."""
+        with self._lock:
+            self.image = None
+            on_drop, self._on_drop = self._on_drop, None
+        if on_drop is not None:
+            on_drop()
 
     def deliver(self, role: str, output: FrameOutput, batch: BatchRecord) -> bool:
         """Add what network `role` says; True for the last one missing."""
@@ -120,7 +135,15 @@ class Job:
             self.future.set_result(answer)
 
     def fail(self, error: BaseException) -> None:
-        """Answer with an error, unless that was done or the frame was withdrawn."""
+        """Answer with an error, unless that was done or the frame was withdrawn.
+
+        The error forgets the local variables of where it was raised: they hold the
+        frame, and whoever keeps the answer would keep them.
+        """
+        link: BaseException | None = error
+        while link is not None:
+            traceback.clear_frames(link.__traceback__)
+            link = link.__context__
         if self._claim():
             self.future.set_exception(error)
 

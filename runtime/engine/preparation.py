@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.config import DecodeSettings
 from spinert.runtime.decode.raw import image_from_raw
+from spinert.runtime.engine.input_hash import input_sha256
 from spinert.runtime.engine.job import Job
 from spinert.runtime.engine.prepare import prepared_from_image
 from spinert.runtime.engine.scheduler import BatchQueue
@@ -56,7 +56,7 @@ class Preparation:
         try:
             image, start_s = self._image(job, start_s)
             job.image = None
-            job.input_sha256 = hashlib.sha256(job.request.content.data).hexdigest()
+            job.input_sha256 = input_sha256(job.request.content)
             job.study_uid = image.study_uid
             job.prepared = prepared_from_image(image, self._spec, job.roles)
             job.record("prepare", start_s, self._clock())

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from spinert.runtime.engine.admission import HasRequest
+from spinert.runtime.engine.admission import LONGEST_WAIT_S, HasRequest
 from spinert.runtime.engine.batching import (
     BatchRules,
     Idle,
     Release,
+    Step,
     Ticket,
     WaitUntil,
     expired,
@@ -137,6 +138,11 @@ class BatchQueue(Generic[T]):
             for entry in dead:  # outside the lock: it answers a caller
                 self._on_expired(entry.item)
 
+    def take_now(self) -> Batch[T] | None:
+        """Hand over a batch that is due already; None where there is none."""
+        with self._changed:
+            return None if self._closed else self._released(self._step())
+
     def drain(self) -> None:
         """Release what waits, and what still comes, without waiting for company."""
         with self._changed:
@@ -169,22 +175,28 @@ class BatchQueue(Generic[T]):
 
     def _next(self) -> Batch[T] | None:
         """Take a due batch, or wait once and return None."""
-        now_s = self._clock()
-        step = next_step(
+        step = self._step()
+        match step:
+            case WaitUntil(time_s=time_s):
+                left_s = max(0.0, time_s - self._clock())
+                self._changed.wait(min(left_s, LONGEST_WAIT_S))
+            case Idle():
+                if not self._closed:
+                    self._changed.wait()
+        return self._released(step)
+
+    def _step(self) -> Step:
+        return next_step(
             [entry.ticket for entry in self._waiting.values()],
-            now_s,
+            self._clock(),
             self._rules,
             served=self._served.by_device,
             draining=self._draining,
         )
-        match step:
-            case Release(tickets=tickets, reason=reason):
-                entries = tuple(self._waiting.pop(t.order) for t in tickets)
-                self._account(tickets)
-                return Batch(entries=entries, reason=reason)
-            case WaitUntil(time_s=time_s):
-                self._changed.wait(max(0.0, time_s - now_s))
-            case Idle():
-                if not self._closed:
-                    self._changed.wait()
-        return None
+
+    def _released(self, step: Step) -> Batch[T] | None:
+        if not isinstance(step, Release):
+            return None
+        entries = tuple(self._waiting.pop(t.order) for t in step.tickets)
+        self._account(step.tickets)
+        return Batch(entries=entries, reason=step.reason)

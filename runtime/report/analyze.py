@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from spinert.proto import inference_pb2 as pb
-from spinert.runtime.client import Client, Frame, FrameOptions, FrameRefusal
-from spinert.runtime.report.answers import (
-    FileAnswer,
-    FileError,
-    answers_view,
-    json_from_answers,
-)
+from spinert.runtime.client import Client
+from spinert.runtime.report.answers import FileAnswer, answers_view, json_from_answers
 from spinert.runtime.report.inputs import frame_paths
 from spinert.runtime.report.local_server import local_server
 from spinert.runtime.report.progress import count_progress, stage_progress
-from spinert.runtime.verdict import Output
+from spinert.runtime.report.sending import answers_from_files
 
 __all__ = ["Job", "run_job"]
 
@@ -43,16 +39,21 @@ class Job:
 def run_job(job: Job, out: Console, progress: Console) -> list[FileAnswer]:
     """Analyse files, print the table to `out`, show progress on `progress`.
 
+    Files that a server did not live to answer have a FileError.
+
     Raises:
-        SpinertError: No frames, or the local server does not start.
+        SpinertError: No frames, the local server does not start, or, with all the
+            rest done, pictures cannot be drawn here.
         RequestFailed: The server cannot be reached.
     """
     paths = frame_paths(job.paths)
-    with _server(job, progress) as address, Client(address, device="analyze") as client:
+    # A quota of its own for every call, or two at a time would share one.
+    device = f"analyze-{os.getpid()}"
+    with _server(job, progress) as address, Client(address, device=device) as client:
         client.wait_ready(timeout_s=_READY_TIMEOUT_S)
         info = client.server_info()
         with count_progress(progress, "analyzing", len(paths)) as done:
-            answers = _answers(client, paths, done)
+            answers = answers_from_files(client, paths, done)
     out.print(answers_view(answers))
     out.print(Text(f"{info.disclaimer} {info.notice}".strip(), style="yellow"))
     if job.json_path is not None:
@@ -84,38 +85,6 @@ def _server(job: Job, progress: Console) -> Iterator[str]:
         yield address
 
 
-def _answers(
-    client: Client, paths: Sequence[Path], done: Callable[[], None]
-) -> list[FileAnswer]:
-    """Stream all files; answers come back in the order of `paths`."""
-    unreadable: dict[int, FileError] = {}
-    outcomes: dict[int, pb.Result | FileError] = {}
-    for answer in client.stream(_frames(paths, unreadable)):
-        outcomes[int(answer.frame_id)] = _outcome(answer)
-        done()
-    outcomes |= unreadable
-    return [FileAnswer(path=path, outcome=outcomes[i]) for i, path in enumerate(paths)]
-
-
-def _frames(paths: Sequence[Path], unreadable: dict[int, FileError]) -> Iterator[Frame]:
-    for index, path in enumerate(paths):
-        options = FrameOptions(frame_id=str(index), outputs=frozenset(Output))
-        try:
-            yield Frame.from_path(path, options)
-        except OSError as error:
-            unreadable[index] = FileError(
-                status="UNREADABLE", reason="UNREADABLE", message=error.strerror or ""
-            )
-
-
-def _outcome(answer: pb.Result | FrameRefusal) -> pb.Result | FileError:
-    if isinstance(answer, FrameRefusal):
-        return FileError(
-            status=answer.status.name, reason=answer.reason, message=answer.message
-        )
-    return answer
-
-
 def _write_pictures(
     answers: Sequence[FileAnswer], directory: Path, progress: Console
 ) -> None:
@@ -130,4 +99,4 @@ def _write_pictures(
     with count_progress(progress, "drawing", len(served)) as done:
         missing = write_pictures(served, directory, done)
     for path, why in missing:
-        progress.print(f"no picture of {path.name}: {why}", style="yellow")
+        progress.print(Text(f"no picture of {path.name}: {why}", style="yellow"))

@@ -38,6 +38,8 @@ class FileError:
     status: str
     reason: str
     message: str
+    is_refusal: bool = True
+    """Whether the server judged the file; False: it may do better next time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +51,7 @@ class FileAnswer:
 
 
 def answers_view(answers: Sequence[FileAnswer]) -> Group:
-    """Return two tables: verdicts with milliseconds by stage, and refusals."""
+    """Return tables: verdicts with milliseconds by stage, refusals, and the rest."""
     verdicts = _table()
     verdicts.add_column("file", overflow="fold", min_width=12)
     verdicts.add_column("p(abn)", justify="right", no_wrap=True)
@@ -57,17 +59,26 @@ def answers_view(answers: Sequence[FileAnswer]) -> Group:
     verdicts.add_column("findings", overflow="fold", min_width=22)
     for heading in (*_TIMED.values(), "total ms"):
         verdicts.add_column(heading, justify="right", no_wrap=True)
-    refusals = _table()
-    refusals.add_column("refused file", overflow="fold", min_width=12)
-    refusals.add_column("reason", style="red", no_wrap=True)
-    refusals.add_column("what to do", overflow="fold")
+    refusals = _errors("refused file", "what to do")
+    unanswered = _errors("file without answer", "what happened")
     for answer in answers:
-        outcome = answer.outcome
+        # Text is shown as it is; a plain string would be read as markup.
+        name, outcome = Text(answer.path.name), answer.outcome
         if isinstance(outcome, FileError):
-            refusals.add_row(answer.path.name, outcome.reason, outcome.message)
+            table = refusals if outcome.is_refusal else unanswered
+            table.add_row(name, Text(outcome.reason), Text(outcome.message))
         else:
-            verdicts.add_row(answer.path.name, *_cells(outcome))
-    return Group(*(table for table in (verdicts, refusals) if table.row_count))
+            verdicts.add_row(name, *_cells(outcome))
+    tables = (verdicts, refusals, unanswered)
+    return Group(*(table for table in tables if table.row_count))
+
+
+def _errors(file: str, message: str) -> Table:
+    table = _table()
+    table.add_column(file, overflow="fold", min_width=12)
+    table.add_column("reason", style="red", no_wrap=True)
+    table.add_column(message, overflow="fold")
+    return table
 
 
 def _table() -> Table:
@@ -83,7 +94,7 @@ def _cells(result: pb.Result) -> list[str | Text]:
     return [
         f"{verdict.abnormal_probability:.3f}",
         Text(word, style),
-        _findings_text(verdict),
+        Text(_findings_text(verdict)),
         *(f"{spent[name]:.0f}" if name in spent else "-" for name in _TIMED),
         f"{result.receipt.total_ms:.0f}",
     ]

@@ -23,7 +23,7 @@ def manifest_view(bundle: LoadedBundle) -> Group:
     notice = Text(spec.notice, style="yellow")
     facts = Table(show_header=False, box=None, padding=(0, 2))
     for name, value in _facts(spec):
-        facts.add_row(Text(name, style="cyan"), value)
+        facts.add_row(Text(name, style="cyan"), Text(value))
     return Group(head, notice, _networks(spec), facts)
 
 
@@ -32,16 +32,18 @@ def _networks(spec: pb.Bundle) -> Table:
     for column in ("role", "architecture", "input", "output", "parity (max abs)"):
         table.add_column(column)
     for role, network in sorted(spec.networks.items()):
-        table.add_row(
+        parity = "\n".join(
+            f"{o.output} {o.measured_max_abs:.1e} <= {o.tolerance_abs:.0e}"
+            for o in network.parity.outputs
+        )
+        cells = (
             role,
             network.architecture,
             _input(network.input),
             _output(network),
-            "\n".join(
-                f"{o.output} {o.measured_max_abs:.1e} <= {o.tolerance_abs:.0e}"
-                for o in network.parity.outputs
-            ),
+            parity,
         )
+        table.add_row(*(Text(cell) for cell in cells))
     return table
 
 

@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from PIL import Image as Picture
+
 from spinert.proto import bundle_pb2
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client import Frame
 from spinert.runtime.config import DecodeSettings
 from spinert.runtime.decode.pool import DecodePool
-from spinert.runtime.errors import SpinertError
+from spinert.runtime.errors import ConfigError, Reason, SetupError, SpinertError
 from spinert.runtime.frame import DicomFrame, EncodedFrame
 from spinert.runtime.preprocess.grey import grey_from_image
 from spinert.runtime.report.overlay import overlay
 
 __all__ = ["picture_names", "write_pictures"]
 
+# What to show was a server's decision, under settings that are not known here.
+_MODALITIES = ("CR", "DG", "DX", "IO", "MG", "OT", "PX", "RF", "RG", "XA")
+_WIDE = DecodeSettings(
+    accept_modalities=_MODALITIES,
+    workers=1,
+    timeout_s=60.0,
+    memory_mib=4096,
+    min_edge_px=1,
+    max_edge_px=65535,
+    max_pixel_mib=1024,
+    max_elements=200_000,
+    max_nesting=100,
+    max_tint=255.0,
+)
 # For looking at, the VOI the sender chose; a constant image is shown black.
 _GREY_RULE = bundle_pb2.GreyRule(
     voi=bundle_pb2.VOI_LUT_THEN_WINDOW,
@@ -48,27 +64,52 @@ def write_pictures(
     Files are decoded once more, in a limited process like the server's.
 
     Returns:
-        The files without a picture, and why: a server may take what cannot be
-        decoded here, for other settings or for lack of a decoder.
+        The files without a picture, and why.
+
+    Raises:
+        SetupError: Nothing can be decoded here.
+        ConfigError: The directory cannot be written.
     """
     missing: list[tuple[Path, str]] = []
-    directory.mkdir(parents=True, exist_ok=True)
-    with DecodePool(DecodeSettings(workers=1)) as pool:
+    with DecodePool(_WIDE) as pool:
+        _wait_ready(pool)
         for path, name, result in results:
-            data = path.read_bytes()
-            content = _content(data)
             try:
-                grey = grey_from_image(pool.submit(content).result(), _GREY_RULE)
+                image = pool.submit(_content(path)).result()
+                grey = grey_from_image(image, _GREY_RULE)
             except SpinertError as error:
                 missing.append((path, f"{error.reason}: {error.message}"))
+            except OSError as error:
+                missing.append((path, error.strerror or "the file cannot be read"))
             else:
-                picture = overlay(grey.pixels, result)
-                picture.save(directory / name, compress_level=3)
+                _save(overlay(grey.pixels, result), directory / name)
             done()
     return missing
 
 
-def _content(data: bytes) -> DicomFrame | EncodedFrame:
+def _wait_ready(pool: DecodePool) -> None:
+    try:
+        pool.wait_ready()
+    except SetupError as error:
+        raise SetupError(
+            error.reason,
+            f"no pictures were drawn: {error.message}. A client that draws needs the "
+            "decoders of a server: pip install 'spinert[cpu]'",
+        ) from None
+
+
+def _save(picture: Picture.Image, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, compress_level=3)
+    except OSError as error:
+        raise ConfigError(
+            Reason.CONFIG_INVALID, f"cannot write {path}: {error.strerror}"
+        ) from None
+
+
+def _content(path: Path) -> DicomFrame | EncodedFrame:
+    data = path.read_bytes()
     if Frame.from_bytes(data).content_field == pb.Frame.DICOM_FIELD_NUMBER:
         return DicomFrame(data=data)
     return EncodedFrame(data=data)

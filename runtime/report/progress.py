@@ -21,8 +21,11 @@ _FILE_WIDTH = 110
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console; into a file or pipe it writes lines wide enough for tables."""
-    made = Console(stderr=stderr, highlight=False)
+    """Return a console; into a file or pipe it writes lines wide enough for tables.
+
+    It shows what it is given: brackets in a file name are no markup.
+    """
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width = max(made.width, _FILE_WIDTH)
     return made
@@ -60,4 +63,4 @@ def count_progress(
         yield lambda: bars.advance(task)
 
 
-_TEXT = TextColumn("{task.description}")
+_TEXT = TextColumn("{task.description}", markup=False)

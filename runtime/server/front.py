@@ -38,8 +38,8 @@ class Front:
     ) -> None:
         """Prepare; nothing listens yet."""
         self._settings = settings
-        self._patience = patience
-        self.service = SpineInferenceService(limits)
+        self._patience = patience or Patience()
+        self.service = SpineInferenceService(limits, open_ms=self._patience.open_ms)
         self.address = ""
         """HOST:PORT as bound; empty before."""
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import time
 import traceback
 from pathlib import PurePath
-from typing import TextIO
+from typing import Any, TextIO
 
 __all__ = ["JsonFormatter", "event", "log_to"]
 
 _OWN = "spinert"
 _FIELDS = "spinert_fields"
+_LOG = logging.getLogger(__name__)
 
 
 def event(
@@ -38,11 +40,27 @@ def event(
 
 
 def log_to(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
-    """Send every record of this process to `stream` as JSON lines."""
+    """Send every record of this process to `stream` as JSON lines.
+
+    Exceptions that nobody catches, on whatever thread, become such records too:
+    Python would print their text.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.captureWarnings(True)
+    sys.excepthook = lambda kind, error, trace: _uncaught(error)
+    sys.unraisablehook = lambda unraisable: _uncaught(unraisable.exc_value)
+    threading.excepthook = _uncaught_on_thread
+
+
+def _uncaught_on_thread(args: Any) -> None:
+    name = args.thread.name if args.thread is not None else ""
+    _uncaught(args.exc_value, thread=name)
+
+
+def _uncaught(error: BaseException | None, **fields: str) -> None:
+    event(_LOG, logging.CRITICAL, "uncaught", error=error, **fields)
 
 
 class JsonFormatter(logging.Formatter):

@@ -23,6 +23,8 @@ class Patience:
     """Silence after which a client is asked whether it is still there."""
     keepalive_timeout_ms: int = 5_000
     """Time it has to answer; then its calls end and its frames are withdrawn."""
+    open_ms: int = 10_000
+    """A stream that has not sent its Open is ended after this long."""
     min_client_ping_ms: int = 5_000
     """Clients that ping more often than this are cut off."""
     idle_ms: int = 300_000

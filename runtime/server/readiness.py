@@ -26,7 +26,8 @@ def prove(
 ) -> None:
     """Run the golden set, or one frame of it where this machine has passed before.
 
-    A pass counts for exactly this bundle, backend, runtime version and processor.
+    A pass counts for exactly this bundle, backend, number of threads, runtime
+    version and processor.
 
     Raises:
         BundleError: GOLDEN_SET_FAILED; the bundle must not be served here.

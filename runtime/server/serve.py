@@ -2,7 +2,8 @@
 
 bundle -> backend -> decode workers -> port open, NOT_SERVING -> golden set or
 frame -> warm-up -> SERVING -> SIGTERM -> NOT_SERVING, frames in flight finish ->
-exit 0. A second signal does not wait for them.
+exit 0. A second signal does not wait for them. An engine that cannot go on ends
+the same way, with exit code 1, for a service manager to start it again.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def serve(
 ) -> int:
     """Serve a bundle until SIGTERM or SIGINT; return the exit code.
 
+    It is 0, or 1 where the engine failed.
+
     Logs go to standard error, one JSON object a line. Must run on the main thread.
 
     Args:
@@ -63,9 +66,9 @@ def serve(
     event(_LOG, logging.INFO, "starting", version=__version__, notice=DISCLAIMER)
     # A tenth less CPU per frame than asyncio's own loop.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_Life(bundle_dir, settings, on_ready).run())
-    event(_LOG, logging.INFO, "stopped")
-    return 0
+        code = runner.run(_Life(bundle_dir, settings, on_ready).run())
+    event(_LOG, logging.INFO, "stopped", code=code)
+    return code
 
 
 class _StoppedError(Exception):
@@ -80,9 +83,10 @@ class _Life:
         self._settings = settings
         self._on_ready = on_ready
         self._signalled = asyncio.Event()
+        self._has_failed = False
         self._reported_s = time.monotonic()
 
-    async def run(self) -> None:
+    async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled.set)
@@ -93,6 +97,13 @@ class _Life:
                 await self._drain(front, engine)
         except _StoppedError:
             event(_LOG, logging.INFO, "stopped_before_ready")
+        return 1 if self._has_failed else 0
+
+    def _fail(self) -> None:
+        """End the server: what is in flight is answered, nothing more is."""
+        event(_LOG, logging.CRITICAL, "engine_failed")
+        self._has_failed = True
+        self._signalled.set()
 
     # ----------------------------------------------------------------- starting
 
@@ -107,8 +118,10 @@ class _Life:
         event(_LOG, logging.INFO, "backend_loaded", backend=backend.capabilities.name)
         # Workers start before gRPC does: its threads do not survive a fork.
         pool = await stack.enter_async_context(_entered(DecodePool(settings.decode)))
-        limits = limits_from_settings(settings.server, settings.decode)
+        limits = limits_from_settings(settings)
         engine = Engine(bundle, backend, pool, settings)
+        loop = asyncio.get_running_loop()
+        engine.on_failure = lambda: loop.call_soon_threadsafe(self._fail)
         await stack.enter_async_context(_entered(engine))
         front = await stack.enter_async_context(Front(settings.server, limits))
         event(_LOG, logging.INFO, "listening", address=front.address)

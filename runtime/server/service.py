@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import grpc
 
 from spinert.proto import inference_pb2 as pb
-from spinert.runtime.config import DecodeSettings, ServerSettings
+from spinert.runtime.config import Settings
 from spinert.runtime.decide.study import StudyTally
 from spinert.runtime.errors import (
     MalformedFrame,
@@ -21,7 +21,7 @@ from spinert.runtime.errors import (
     Unavailable,
 )
 from spinert.runtime.messages import checked_device, frame_request_from_wire
-from spinert.runtime.replies import server_info_from_identity
+from spinert.runtime.replies import names_from_frame, server_info_from_identity
 from spinert.runtime.server.faults import abort
 from spinert.runtime.server.stream import (
     Received,
@@ -42,22 +42,35 @@ SERVICE = "spinert.v1.SpineInference"
 T = TypeVar("T")
 
 
-def limits_from_settings(server: ServerSettings, decode: DecodeSettings) -> pb.Limits:
-    """Say what a client may send."""
+def limits_from_settings(settings: Settings) -> pb.Limits:
+    """Say what a client may send; no more credit than the engine would admit."""
+    credit = min(
+        settings.server.max_frames_in_flight,
+        settings.engine.max_frames_per_device,
+        settings.engine.max_frames,
+    )
     return pb.Limits(
-        max_frames_in_flight=server.max_frames_in_flight,
-        max_message_bytes=server.max_message_mib * 2**20,
-        max_rows=decode.max_edge_px,
-        max_columns=decode.max_edge_px,
+        max_frames_in_flight=credit,
+        max_message_bytes=settings.server.max_message_mib * 2**20,
+        max_rows=settings.decode.max_edge_px,
+        max_columns=settings.decode.max_edge_px,
+        min_rows=settings.decode.min_edge_px,
+        min_columns=settings.decode.min_edge_px,
     )
 
 
 class SpineInferenceService:
     """Answers calls; refuses them all until `start` and after `drain`."""
 
-    def __init__(self, limits: pb.Limits) -> None:
-        """Refuse every call with NOT_READY."""
+    def __init__(self, limits: pb.Limits, *, open_ms: int) -> None:
+        """Refuse every call with NOT_READY.
+
+        Args:
+            limits: What clients are told and held to.
+            open_ms: How long a stream may take to send its Open.
+        """
         self._limits = limits
+        self._open_s = open_ms / 1000
         self._serving: Serving | None = None
         self._started_s = 0.0
         self._refusing: SpinertError | None = None
@@ -159,7 +172,7 @@ class SpineInferenceService:
         wanted = frame_request_from_wire(
             received.frame,
             received.payload,
-            device=checked_device(request.device),
+            device=_sender(request.device, context),
             arrived_s=arrived_s,
             deadline_s=None if remaining_s is None else arrived_s + remaining_s,
         )
@@ -168,20 +181,18 @@ class SpineInferenceService:
         result = result_with_study(
             answer,
             serving.identity,
-            frame_id=received.frame.frame_id,
-            sequence=received.frame.sequence,
-            study_uid=received.frame.study_uid,
-            tally=StudyTally(),
+            names_from_frame(received.frame),
+            StudyTally(),
         )
         return pb.AnalyzeReply(result=result)
 
     async def _stream(self, _: AsyncIterator[Received], context: Any) -> None:
         serving = self._ready()
-        opening = _opening(await context.read())
+        opening = _opening(await self._first(context))
         limit = self._limits.max_frames_in_flight
         session = StreamSession(
             serving,
-            device=checked_device(opening.device),
+            device=_sender(opening.device, context),
             in_order=opening.order != pb.ORDER_AS_COMPLETED,
             max_in_flight=limit,
         )
@@ -190,6 +201,16 @@ class SpineInferenceService:
             await context.write(pb.StreamReply(opened=opened))
             await context.write(pb.StreamReply(credit=pb.Credit(frames=limit)))
             await session.run(context)
+
+    async def _first(self, context: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._open_s):
+                return await context.read()
+        except TimeoutError:
+            raise StreamStateError(
+                Reason.STREAM_NOT_OPEN,
+                f"no Open within {self._open_s:g} s: send it first, then frames",
+            ) from None
 
     @asynccontextmanager
     async def _registered(self, session: StreamSession) -> AsyncIterator[None]:
@@ -200,6 +221,11 @@ class SpineInferenceService:
             yield
         finally:
             self._sessions.discard(session)
+
+
+def _sender(device: str, context: Any) -> str:
+    """Return whose quota a frame counts for: a device without a name is its peer."""
+    return checked_device(device) or str(context.peer())
 
 
 def _opening(first: Any) -> pb.Open:

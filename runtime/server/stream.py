@@ -23,9 +23,16 @@ from spinert.runtime.errors import (
     StreamStateError,
 )
 from spinert.runtime.frame import Answer, FrameRequest
-from spinert.runtime.messages import frame_error_from_refusal, frame_request_from_wire
+from spinert.runtime.messages import (
+    Refusal,
+    frame_error_from_refusal,
+    frame_request_from_wire,
+    known_frame_id,
+)
 from spinert.runtime.replies import (
+    FrameNames,
     Identity,
+    names_from_frame,
     result_from_answer,
     wire_study_from_summary,
 )
@@ -35,7 +42,7 @@ from spinert.runtime.server.wire import ReceivedFrame
 
 __all__ = ["FrameEngine", "Serving", "StreamSession", "result_with_study"]
 
-Reply = Answer | BaseException
+Reply = Answer | Refusal
 Received = ReceivedFrame | pb.StreamRequest | ProtocolViolation
 
 
@@ -80,7 +87,7 @@ class StreamSession:
             in_order=in_order, max_in_flight=max_in_flight
         )
         self._tally = StudyTally()
-        self._study_uids: dict[int, str] = {}
+        self._names: dict[int, FrameNames] = {}
         self._futures: dict[int, concurrent.futures.Future[Answer]] = {}
         self._outbox: deque[tuple[Ticket, Reply]] = deque()
         self._wake = asyncio.Event()
@@ -137,7 +144,7 @@ class StreamSession:
 
     def _receive_frame(self, received: ReceivedFrame) -> None:
         frame = received.frame
-        ticket = self._ledger.take(frame.frame_id, frame.sequence)
+        ticket = self._ledger.take(known_frame_id(frame), frame.sequence)
         if objection := self._ledger.objection(ticket) or self._refusing:
             self._settle(ticket, objection)
             return
@@ -152,7 +159,7 @@ class StreamSession:
         except Exception as error:
             self._settle(ticket, error)
             return
-        self._study_uids[ticket.number] = frame.study_uid
+        self._names[ticket.number] = names_from_frame(frame)
         self._futures[ticket.number] = future
         future.add_done_callback(partial(self._hand_over, ticket))
 
@@ -177,13 +184,18 @@ class StreamSession:
     ) -> None:
         del self._futures[ticket.number]
         if future.cancelled():
-            outcome: Reply = Cancelled(Reason.CANCELLED, "withdrawn by the client")
+            outcome: Answer | BaseException = Cancelled(Reason.CANCELLED, "withdrawn by the client")
         else:
             outcome = future.exception() or future.result()
         self._settle(ticket, outcome)
 
-    def _settle(self, ticket: Ticket, outcome: Reply) -> None:
-        self._outbox.extend(self._ledger.settle(ticket, outcome))
+    def _settle(self, ticket: Ticket, outcome: Answer | BaseException) -> None:
+        if isinstance(outcome, BaseException):
+            # An error's traceback would keep the frame's pixels until its turn.
+            reply: Reply = refusal_from_exception(outcome)
+        else:
+            reply = outcome
+        self._outbox.extend(self._ledger.settle(ticket, reply))
         self._wake.set()
 
     # ------------------------------------------------------------------ writing
@@ -197,8 +209,8 @@ class StreamSession:
                 return
             await self._wake.wait()
 
-    async def _send(self, context: Any, ticket: Ticket, outcome: Reply) -> None:
-        await context.write(self._message(ticket, outcome))
+    async def _send(self, context: Any, ticket: Ticket, reply: Reply) -> None:
+        await context.write(self._message(ticket, reply))
         granted = self._ledger.sent(ticket)
         self._room.set()
         if granted:
@@ -214,48 +226,36 @@ class StreamSession:
             raise self._refusing
         return False
 
-    def _message(self, ticket: Ticket, outcome: Reply) -> pb.StreamReply:
-        study_uid = self._study_uids.pop(ticket.number, "")
-        if isinstance(outcome, BaseException):
-            return _frame_error(ticket, outcome)
+    def _message(self, ticket: Ticket, reply: Reply) -> pb.StreamReply:
+        names = self._names.pop(ticket.number, FrameNames())
+        if isinstance(reply, Refusal):
+            return _frame_error(ticket, reply)
         try:
             result = result_with_study(
-                outcome,
-                self._serving.identity,
-                frame_id=ticket.frame_id,
-                sequence=ticket.sequence,
-                study_uid=study_uid,
-                tally=self._tally,
+                reply, self._serving.identity, names, self._tally
             )
         except Exception as error:
-            return _frame_error(ticket, error)
+            return _frame_error(ticket, refusal_from_exception(error))
         return pb.StreamReply(result=result)
 
 
 def result_with_study(
-    answer: Answer,
-    identity: Identity,
-    *,
-    frame_id: str,
-    sequence: int,
-    study_uid: str,
-    tally: StudyTally,
+    answer: Answer, identity: Identity, names: FrameNames, tally: StudyTally
 ) -> pb.Result:
     """Build a frame's reply and count it for its study, if it has one."""
-    result = result_from_answer(answer, identity, frame_id=frame_id, sequence=sequence)
-    study_uid = study_uid or answer.study_uid
-    study = tally.add(study_uid, frame_id, sequence, answer.verdict)
+    result = result_from_answer(answer, identity, names)
+    study = tally.add(
+        result.study_uid, names.frame_id, names.sequence, answer.verdict
+    )
     if study is not None:
         result.study.CopyFrom(wire_study_from_summary(study))
     return result
 
 
-def _frame_error(ticket: Ticket, error: BaseException) -> pb.StreamReply:
+def _frame_error(ticket: Ticket, refusal: Refusal) -> pb.StreamReply:
     return pb.StreamReply(
         frame_error=frame_error_from_refusal(
-            refusal_from_exception(error),
-            frame_id=ticket.frame_id,
-            sequence=ticket.sequence,
+            refusal, frame_id=ticket.frame_id, sequence=ticket.sequence
         )
     )
 

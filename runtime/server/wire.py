@@ -32,7 +32,10 @@ MIN_VIEW_BYTES = 512 * 1024
 """Below this a copy is cheaper than the scan of 15 to 35 microseconds."""
 
 _VARINT, _FIXED64, _LENGTH_DELIMITED, _FIXED32 = 0, 1, 2, 5
+_MAX_FIELDS = 64
+"""Of one message; a Frame has 10. More are for protobuf, which is not Python."""
 _MAX_VARINT_BYTES = 5
+_MAX_VALUE_BYTES = 10
 _CONTENT = {
     pb.Frame.DICOM_FIELD_NUMBER,
     pb.Frame.RAW_FIELD_NUMBER,
@@ -155,7 +158,12 @@ def _frame_from_span(message: bytes, start: int, end: int) -> ReceivedFrame:
 
 
 def _only(fields: Iterator[_Field], numbers: set[int]) -> _Field:
-    found = [field for field in fields if field.number in numbers]
+    found = []
+    for count, field in enumerate(fields):
+        if count == _MAX_FIELDS:
+            raise _NotUsualError
+        if field.number in numbers:
+            found.append(field)
     if len(found) != 1 or not found[0].is_bytes:
         raise _NotUsualError
     return found[0]
@@ -195,4 +203,7 @@ def _varint(message: bytes, position: int, end: int) -> tuple[int, int]:
 
 
 def _varint_end(message: bytes, position: int, end: int) -> int:
-    return next((i for i in range(position, end) if message[i] < 0x80), end) + 1
+    for i in range(position, min(end, position + _MAX_VALUE_BYTES)):
+        if message[i] < 0x80:
+            return i + 1
+    raise _NotUsualError

@@ -41,7 +41,7 @@ def export(recipe: Path, output: Path, replace: bool) -> None:
 
     with stage_progress(_console(stderr=True)) as progress:
         export_bundle(recipe, output, progress, replace=replace)
-    _console().print(f"bundle written to [bold]{output}[/]; see `spinert inspect`")
+    _console().print(f"bundle written to {output}; see `spinert inspect`")
 
 
 @cli.command()
@@ -120,15 +120,22 @@ def analyze(
     json_path: Path | None,
     overlay: Path | None,
 ) -> None:
-    """Analyze DICOM, PNG and JPEG files or folders of them."""
+    """Analyze DICOM, PNG and JPEG files or folders of them.
+
+    The exit code is 1 where a file could not be read or got no answer.
+    """
     if (server is None) == (bundle is None):
         raise click.UsageError("give either --server or --bundle")
     from spinert.runtime.report.analyze import Job, run_job
+    from spinert.runtime.report.answers import FileError
 
     job = Job(
         paths=paths, server=server, bundle=bundle, json_path=json_path, overlay=overlay
     )
-    run_job(job, _console(), _console(stderr=True))
+    answers = run_job(job, _console(), _console(stderr=True))
+    errors = [a.outcome for a in answers if isinstance(a.outcome, FileError)]
+    if not all(error.is_refusal for error in errors):
+        sys.exit(1)
 
 
 def _console(*, stderr: bool = False) -> Console:

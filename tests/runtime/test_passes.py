@@ -24,6 +24,7 @@ CAPABILITIES = Capabilities(
     version="1.31.1",
     precision="fp32",
     device="cpu",
+    threads=2,
     concurrent_networks=True,
 )
 KEY = PassKey(
@@ -37,6 +38,7 @@ OTHERS = {
     "backend": replace(KEY, capabilities=replace(CAPABILITIES, name="other")),
     "version": replace(KEY, capabilities=replace(CAPABILITIES, version="1.32.0")),
     "precision": replace(KEY, capabilities=replace(CAPABILITIES, precision="bf16")),
+    "threads": replace(KEY, capabilities=replace(CAPABILITIES, threads=1)),
     "runtime": replace(KEY, runtime_version="0.1.1"),
     "machine": replace(KEY, machine="Another CPU x86_64"),
 }

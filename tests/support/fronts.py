@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from spinert.proto import inference_pb2 as pb
-from spinert.runtime.config import DecodeSettings, ServerSettings
+from spinert.runtime.config import ServerSettings, Settings
 from spinert.runtime.frame import Answer, FrameRequest
 from spinert.runtime.replies import Identity
 from spinert.runtime.server.front import Front
@@ -120,9 +120,34 @@ async def serving_front(
     patience: Patience | None = None,
 ) -> AsyncIterator[Front]:
     settings = settings or ServerSettings(listen="127.0.0.1:0")
-    limits = limits_from_settings(settings, DecodeSettings())
+    limits = limits_from_settings(Settings(server=settings))
     async with Front(settings, limits, patience) as front:
         await front.serve(
             Serving(engine=engine, identity=identity(), clock=time.monotonic)
         )
         yield front
+
+
+@contextmanager
+def front_in_a_thread(
+    engine: ScriptedEngine, settings: ServerSettings | None = None
+) -> Iterator[Front]:
+    """Yield a front that runs on an event loop of its own."""
+    up, stop = threading.Event(), asyncio.Event()
+    running: list[tuple[Front, asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        async with serving_front(engine, settings) as front:
+            running.append((front, asyncio.get_running_loop()))
+            up.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    up.wait()
+    [(front, loop)] = running
+    try:
+        yield front
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()

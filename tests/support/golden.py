@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from support.bundles import tiny_spec, write_bundle
 
 TOLERANCES = {"logits": 5e-4, "boxes": 1e-2, "scores": 1e-4, "labels": 0.0}
 # Two that share a detector size, one that does not; both photometric kinds.
-FRAMES = (
+Shape = tuple[str, int, int, Photometric]
+FRAMES: tuple[Shape, ...] = (
     ("first", 160, 128, Photometric.MONOCHROME2),
     ("second", 160, 128, Photometric.MONOCHROME1),
     ("wide", 100, 150, Photometric.MONOCHROME2),
@@ -33,14 +35,19 @@ def stored_values(seed: int, rows: int, columns: int) -> np.ndarray:
     return (ramp + random.integers(0, 1000, (rows, columns))).astype(np.uint16)
 
 
-def golden_files(spec: pb.Bundle, backend: Backend) -> dict[str, bytes]:
+def golden_files(
+    spec: pb.Bundle,
+    backend: Backend,
+    frames: Sequence[Shape],
+    batch_sizes: Sequence[int],
+) -> dict[str, bytes]:
     """Fill in `spec.golden` and parity; return the files of the golden set.
 
     `backend` has loaded the networks of `spec`; its answers become the references.
     """
     files: dict[str, bytes] = {}
-    spec.golden.batch_sizes.extend([1, 2])
-    for seed, (name, rows, columns, photometric) in enumerate(FRAMES):
+    spec.golden.batch_sizes.extend(batch_sizes)
+    for seed, (name, rows, columns, photometric) in enumerate(frames):
         stored = stored_values(seed, rows, columns)
         png = io.BytesIO()
         PillowImage.fromarray(stored).save(png, format="PNG")
@@ -77,11 +84,24 @@ def _reference(
     return file.getvalue()
 
 
-def write_golden_bundle(directory: Path, spec: pb.Bundle | None = None) -> Path:
-    """Write a tiny bundle that the fake backend serves and that can be verified."""
-    spec = spec or tiny_spec()
+def write_golden_bundle(
+    directory: Path,
+    spec: pb.Bundle | None = None,
+    *,
+    frames: Sequence[Shape] = FRAMES,
+    batch_sizes: Sequence[int] = (1, 2),
+    cost_ms: int = 0,
+) -> Path:
+    """Write a tiny bundle that the fake backend serves and that can be verified.
+
+    `cost_ms` is the time that every call of a network will take.
+    """
+    spec = pb.Bundle.FromString((spec or tiny_spec()).SerializeToString())
     backend = FakeBackend(BackendOptions())
     for role, network in spec.networks.items():
         backend.load(role, directory / network.file, network)
     files = {network.file: b"fake" for network in spec.networks.values()}
-    return write_bundle(directory, spec, files | golden_files(spec, backend))
+    files |= golden_files(spec, backend, frames, batch_sizes)
+    for network in spec.networks.values():
+        network.import_options["fake.cost_ms"] = str(cost_ms)
+    return write_bundle(directory, spec, files)

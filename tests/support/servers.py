@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -15,16 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image as PillowImage
-
 from spinert.proto import bundle_pb2 as pb
-from spinert.runtime.backends import BackendOptions
-from spinert.runtime.backends.fake import FakeBackend
-from spinert.runtime.engine.lane import batch_inputs
-from spinert.runtime.engine.prepare import prepared_from_image
-from spinert.runtime.image import Image, Photometric
-from support.bundles import tiny_spec, write_bundle
+from spinert.runtime.image import Photometric
+from support.golden import write_golden_bundle
 
 START_S = 60
 
@@ -32,65 +24,14 @@ START_S = 60
 def write_served_bundle(
     directory: Path, spec: pb.Bundle | None = None, *, cost_ms: int = 0
 ) -> Path:
-    """Write the tiny bundle with a golden set of one frame, for the fake backend.
+    """Write the tiny bundle with a golden set of one frame: a server starts soon.
 
     `cost_ms` is the time that every call of a network takes.
     """
-    spec = pb.Bundle.FromString((spec or tiny_spec()).SerializeToString())
-    files = {f"networks/{role}.onnx": b"fake" for role in spec.networks}
-    files["golden/ramp.png"] = _png(_ramp())
-    frame = spec.golden.frames.add(
-        name="ramp",
-        image="golden/ramp.png",
-        photometric_interpretation="MONOCHROME2",
-        bits_stored=12,
+    frames = [("only", 96, 80, Photometric.MONOCHROME2)]
+    return write_golden_bundle(
+        directory, spec, frames=frames, batch_sizes=[1], cost_ms=cost_ms
     )
-    spec.golden.batch_sizes.append(1)
-    image = Image(pixels=_ramp(), bits_stored=12, photometric=Photometric.MONOCHROME2)
-    prepared = prepared_from_image(image, spec, sorted(spec.networks))
-    for role, network in spec.networks.items():
-        tensor = prepared.inputs[role]
-        case = frame.networks[role]
-        case.height, case.width = tensor.size
-        case.input_sha256 = _sha256(tensor.pixels)
-        case.outputs = f"golden/ramp.{role}.npz"
-        files[case.outputs] = _npz(_fake_outputs(role, network, tensor))
-        network.import_options["fake.cost_ms"] = str(cost_ms)
-        network.parity.batch_sizes.append(1)
-        names = ("logits",) if role == "classifier" else ("boxes", "scores", "labels")
-        for name in names:
-            network.parity.outputs.add(output=name, tolerance_abs=1e-6)
-    directory.mkdir(parents=True, exist_ok=True)
-    return write_bundle(directory, spec, files)
-
-
-def _ramp() -> np.ndarray:
-    return np.arange(96 * 80, dtype=np.uint16).reshape(96, 80) % 4096
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    PillowImage.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def _npz(arrays: Mapping[str, Any]) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **arrays)
-    return file.getvalue()
-
-
-def _sha256(pixels: np.ndarray) -> str:
-    import hashlib
-
-    return hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
-
-
-def _fake_outputs(role: str, network: pb.Network, tensor: Any) -> Mapping[str, Any]:
-    backend = FakeBackend(BackendOptions())
-    backend.load(role, Path(), network)
-    outputs = backend.run(role, batch_inputs(network.input, [tensor]))
-    return {name: array[0] for name, array in outputs.items()}
 
 
 @dataclass

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from support.bundles import tiny_spec
 from support.graphs import classifier, detector, image_input, onnx_bundle
 
+from spinert.proto import bundle_pb2 as pb
 from spinert.runtime import backends
 from spinert.runtime.backends import BackendOptions
 from spinert.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -88,6 +89,7 @@ def test_the_backend_says_what_it_is(backend):
     assert capabilities.version == onnxruntime.__version__
     assert capabilities.precision == "fp32"
     assert capabilities.concurrent_networks
+    assert OnnxRuntimeBackend(BackendOptions(threads=3)).capabilities.threads == 3
 
 
 def test_idle_threads_sleep_and_only_as_many_are_made_as_told():
@@ -99,8 +101,9 @@ def test_idle_threads_sleep_and_only_as_many_are_made_as_told():
 
 def test_zero_threads_means_every_core_this_process_may_use(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {1, 4, 7})
-    options = OnnxRuntimeBackend(BackendOptions())._options()
-    assert options.intra_op_num_threads == 3
+    backend = OnnxRuntimeBackend(BackendOptions())
+    assert backend._options().intra_op_num_threads == 3
+    assert backend.capabilities.threads == 3
 
 
 def test_a_missing_package_names_the_extra_to_install(monkeypatch):
@@ -117,6 +120,17 @@ def test_a_missing_package_names_the_extra_to_install(monkeypatch):
 
 
 # ---------------------------------------------------------- what a graph must be
+
+
+@pytest.mark.parametrize("precision", ["fp16", ""])
+def test_another_precision_than_the_backends_is_refused(backend, tmp_path, precision):
+    network = pb.Network()
+    network.CopyFrom(SPEC.networks["classifier"])
+    network.precision = precision
+    with pytest.raises(BackendUnavailable) as caught:
+        backend.load("classifier", saved(tmp_path, classifier()), network)
+    assert f"'classifier' has precision {precision!r}" in caught.value.message
+    assert "'fp32'" in caught.value.message
 
 
 def test_as_many_logits_as_members(backend, tmp_path):

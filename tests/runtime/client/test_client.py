@@ -1,6 +1,8 @@
 """The public client against a real front."""
 
 import asyncio
+import os
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -8,7 +10,12 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 import pytest
-from support.fronts import ScriptedEngine, answer_with, serving_front
+from support.fronts import (
+    ScriptedEngine,
+    answer_with,
+    front_in_a_thread,
+    serving_front,
+)
 
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client import (
@@ -43,31 +50,6 @@ def with_client(script, engine=None, settings=None, **client):
             return await script(used)
 
     return asyncio.run(main())
-
-
-@contextmanager
-def front_in_a_thread(engine, settings=None):
-    """Yield the address of a front that runs on an event loop of its own."""
-    up, stop = threading.Event(), asyncio.Event()
-    address = ""
-
-    async def main():
-        nonlocal address
-        async with serving_front(engine, settings) as front:
-            address = front.address
-            loops.append(asyncio.get_running_loop())
-            up.set()
-            await stop.wait()
-
-    loops = []
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    up.wait()
-    try:
-        yield address
-    finally:
-        loops[0].call_soon_threadsafe(stop.set)
-        thread.join()
 
 
 async def collected(answers):
@@ -341,7 +323,7 @@ def test_a_stream_that_breaks_says_why():
 
 
 def test_the_sync_client_does_the_same():
-    with front_in_a_thread(ScriptedEngine()) as address, Client(address) as client:
+    with front_in_a_thread(ScriptedEngine()) as front, Client(front.address) as client:
         assert client.wait_ready(10).bundle_name == client.server_info().bundle_name
         assert client.analyze(frame(frame_id="a")).frame_id == "a"
         answers = list(client.stream(frame() for _ in range(20)))
@@ -354,8 +336,8 @@ def test_the_sync_client_raises_what_its_source_raises():
         raise OSError("the detector is unplugged")
 
     with (
-        front_in_a_thread(ScriptedEngine()) as address,
-        Client(address) as client,
+        front_in_a_thread(ScriptedEngine()) as front,
+        Client(front.address) as client,
         pytest.raises(OSError, match="unplugged"),
     ):
         list(client.stream(source()))
@@ -363,7 +345,7 @@ def test_the_sync_client_raises_what_its_source_raises():
 
 def test_a_sync_stream_may_be_left_half_way():
     engine = ScriptedEngine()
-    with front_in_a_thread(engine) as address, Client(address) as client:
+    with front_in_a_thread(engine) as front, Client(front.address) as client:
         answers = client.stream(frame() for _ in range(1000))
         assert next(answers).sequence == 1
         answers.close()
@@ -372,7 +354,7 @@ def test_a_sync_stream_may_be_left_half_way():
 
 
 def test_a_client_may_be_used_from_several_threads():
-    with front_in_a_thread(ScriptedEngine()) as address, Client(address) as client:
+    with front_in_a_thread(ScriptedEngine()) as front, Client(front.address) as client:
         found = []
         threads = [
             threading.Thread(
@@ -389,6 +371,53 @@ def test_a_client_may_be_used_from_several_threads():
 
 
 def test_a_decision_has_a_name():
-    with front_in_a_thread(ScriptedEngine()) as address, Client(address) as client:
+    with front_in_a_thread(ScriptedEngine()) as front, Client(front.address) as client:
         decision = client.analyze(frame()).verdict.decision
     assert pb.Decision.Name(decision) == "DECISION_ABNORMAL"
+
+
+@contextmanager
+def interrupted_once(condition):
+    """Press Ctrl-C as soon as `condition` holds."""
+
+    def press():
+        while not condition():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_ctrl_c_ends_a_sync_stream_that_waits_for_an_answer():
+    engine = ScriptedEngine(is_held=True)
+    with front_in_a_thread(engine) as front, Client(front.address) as client:
+        with (
+            interrupted_once(lambda: len(engine.futures) == 3),
+            pytest.raises(KeyboardInterrupt),
+        ):
+            list(client.stream(frame() for _ in range(3)))
+        while not all(future.cancelled() for future in engine.futures):
+            time.sleep(0.01)
+        engine.is_held = False
+        assert client.analyze(frame()).verdict.rows == 10
+
+
+def test_ctrl_c_does_not_wait_for_a_source_that_waits():
+    engine, unplugged = ScriptedEngine(), threading.Event()
+
+    def source():
+        yield frame()
+        unplugged.wait()
+
+    with front_in_a_thread(engine) as front, Client(front.address) as client:
+        answers = client.stream(source())
+        next(answers)
+        with (
+            interrupted_once(lambda: True),
+            pytest.raises(KeyboardInterrupt),
+        ):
+            next(answers)
+    unplugged.set()

@@ -97,6 +97,7 @@ def test_canaries_stay_out_of_logs_and_messages(tmp_path):
         refused = [a for a in answers if isinstance(a, FrameRefusal)]
         assert served
         assert served[0].study.study_uid == CANARIES["study"]
+        assert served[0].series_uid == CANARIES["series"]
         assert len(refused) >= 6
         assert not {a.reason for a in refused} & {"INTERNAL", ""}
         server.stop()

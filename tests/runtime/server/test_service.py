@@ -9,7 +9,12 @@ from support.fronts import ScriptedEngine, answer_with, identity, serving_front
 from support.wires import error_info, raw_frame, stub_of
 
 from spinert.proto import inference_pb2 as pb
-from spinert.runtime.config import DecodeSettings, ServerSettings
+from spinert.runtime.config import (
+    DecodeSettings,
+    EngineSettings,
+    ServerSettings,
+    Settings,
+)
 from spinert.runtime.errors import (
     DeadlineExceeded,
     Overloaded,
@@ -63,8 +68,26 @@ def test_a_frame_of_a_study_has_a_study_verdict_of_its_own():
 
 def test_the_study_of_a_dicom_file_is_used_where_the_client_names_none():
     engine = ScriptedEngine(answer_with(study_uid="1.9"))
-    study = analyze(pb.AnalyzeRequest(frame=raw_frame("a")), engine).result.study
-    assert study.study_uid == "1.9"
+    result = analyze(pb.AnalyzeRequest(frame=raw_frame("a")), engine).result
+    assert (result.study_uid, result.study.study_uid) == ("1.9", "1.9")
+    named = pb.AnalyzeRequest(frame=raw_frame("a", study_uid="1.2"))
+    result = analyze(named, engine).result
+    assert (result.study_uid, result.study.study_uid) == ("1.2", "1.2")
+
+
+def test_study_and_series_are_echoed():
+    frame = raw_frame("a", study_uid="1.2.3", series_uid="1.2.3.4")
+    result = analyze(pb.AnalyzeRequest(frame=frame)).result
+    assert (result.study_uid, result.series_uid) == ("1.2.3", "1.2.3.4")
+    unnamed = analyze(pb.AnalyzeRequest(frame=raw_frame("a"))).result
+    assert (unnamed.study_uid, unnamed.series_uid) == ("", "")
+
+
+def test_the_limits_are_those_of_the_decoder():
+    decode = DecodeSettings(min_edge_px=70, max_edge_px=5000)
+    limits = limits_from_settings(Settings(decode=decode))
+    assert (limits.min_rows, limits.min_columns) == (70, 70)
+    assert (limits.max_rows, limits.max_columns) == (5000, 5000)
 
 
 def test_what_was_asked_for_reaches_the_engine():
@@ -95,6 +118,41 @@ def test_the_earlier_of_both_deadlines_counts(own_s, call_s):
     assert 0 < request.deadline_s - request.arrived_s < 100
 
 
+@pytest.mark.parametrize("own_ms", [0, 2**32 - 1], ids=["of the call", "of both"])
+def test_a_deadline_beyond_a_day_is_none(own_ms):
+    engine = ScriptedEngine()
+    request = pb.AnalyzeRequest(frame=raw_frame(timeout_ms=own_ms))
+    analyze(request, engine, timeout=90_000)
+    assert engine.requests[0].deadline_s is None
+
+
+def test_clients_without_a_name_do_not_share_a_quota():
+    async def main():
+        engine = ScriptedEngine()
+        async with serving_front(engine) as front:
+            for _ in range(2):
+                async with stub_of(front.address) as stub:
+                    await stub.Analyze(pb.AnalyzeRequest(frame=raw_frame()))
+        return [request.device for request in engine.requests]
+
+    first, second = asyncio.run(main())
+    assert first and second
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("engine", "credit"),
+    [
+        (EngineSettings(), 16),
+        (EngineSettings(max_frames_per_device=3), 3),
+        (EngineSettings(max_frames=5), 5),
+    ],
+)
+def test_credit_is_no_more_than_the_engine_admits(engine, credit):
+    settings = Settings(engine=engine)
+    assert limits_from_settings(settings).max_frames_in_flight == credit
+
+
 REFUSED = {
     "no frame": (pb.AnalyzeRequest(), Reason.EMPTY_FRAME),
     "no content": (pb.AnalyzeRequest(frame=pb.Frame()), Reason.EMPTY_FRAME),
@@ -117,6 +175,10 @@ REFUSED = {
     ),
     "unknown output": (
         pb.AnalyzeRequest(frame=raw_frame(outputs=[9])),
+        Reason.MALFORMED_MESSAGE,
+    ),
+    "too many outputs": (
+        pb.AnalyzeRequest(frame=raw_frame(outputs=[1] * 9)),
         Reason.MALFORMED_MESSAGE,
     ),
     "no photometric interpretation": (
@@ -254,7 +316,7 @@ async def statuses(address):
 
 def test_until_ready_it_says_not_serving_and_refuses_everything():
     async def main():
-        limits = limits_from_settings(LOOPBACK, DecodeSettings())
+        limits = limits_from_settings(Settings(server=LOOPBACK))
         async with Front(LOOPBACK, limits) as front, stub_of(front.address) as stub:
             calls = (
                 stub.Analyze(pb.AnalyzeRequest(frame=raw_frame())),

@@ -11,6 +11,7 @@ from support.wires import error_info, opened, raw_frame, stub_of
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.config import ServerSettings
 from spinert.runtime.errors import Overloaded, Reason, UnsupportedFrame
+from spinert.runtime.server.options import Patience
 from spinert.runtime.server.service import SERVICE
 
 
@@ -234,6 +235,53 @@ def test_an_id_that_is_too_long_is_refused_and_not_sent_back():
     assert error.sequence == 3
 
 
+def test_what_is_kept_of_a_refused_frame_is_small():
+    """Behind a slow frame, neither a long id nor the pixels may wait their turn."""
+
+    async def main():
+        engine = ScriptedEngine(is_held=True)
+        async with streaming(engine) as (front, stream):
+            await stream.frame("slow")
+            await stream.frame("x" * 100_000)
+            await stream.frame("b", outputs=[9])
+            [session] = front.service._sessions
+            await until(lambda: session._ledger.unsent == 3)
+            held = list(session._ledger._held.values())
+            engine.finish(0)
+            await stream.rest()
+            return held
+
+    (long_id, first), (_, second) = asyncio.run(main())
+    assert long_id.frame_id == ""
+    assert [first.reason, second.reason] == [
+        Reason.FIELD_TOO_LONG,
+        Reason.MALFORMED_MESSAGE,
+    ]
+    assert not any(isinstance(kept, BaseException) for kept in (first, second))
+
+
+def test_a_stream_that_never_opens_is_ended():
+    async def main():
+        hasty = Patience(open_ms=200)
+        async with (
+            serving_front(ScriptedEngine(), patience=hasty) as front,
+            stub_of(front.address) as stub,
+        ):
+            call = stub.Stream()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+            await front.service.idle()
+            stream = await opened(stub)
+            await asyncio.sleep(0.4)
+            await stream.frame("late")
+            assert ids(await stream.rest()) == ["late"]
+            return caught.value
+
+    error = asyncio.run(main())
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert error_info(error).reason == Reason.STREAM_NOT_OPEN
+
+
 def test_a_cancelled_frame_is_withdrawn_and_answered_once():
     async def script(stream, engine):
         await stream.frame("a")
@@ -366,7 +414,7 @@ def test_a_study_is_told_by_its_worst_frame_so_far():
     async def script(stream, engine):
         for number, name in enumerate("abc", 1):
             engine.outcome = answer_with(levels[name])
-            await stream.frame(name, number, study_uid="1.2")
+            await stream.frame(name, number, study_uid="1.2", series_uid=f"1.{name}")
             await engine.has(1)
         await stream.frame("other", 4)
         return await stream.rest()
@@ -378,6 +426,8 @@ def test_a_study_is_told_by_its_worst_frame_so_far():
     ]
     assert told == [(1, "a", 1), (2, "b", 2), (3, "b", 2)]
     assert studied[2].study.abnormal_probability == 0.9
+    echoed = [(r.study_uid, r.series_uid) for r in [*studied, other]]
+    assert echoed == [("1.2", "1.a"), ("1.2", "1.b"), ("1.2", "1.c"), ("", "")]
     assert not other.HasField("study")
 
 

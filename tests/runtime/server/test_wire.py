@@ -182,3 +182,37 @@ def test_rubbish_is_a_violation_and_not_an_exception():
     for parse in (wire.analyze_from_bytes, wire.stream_request_from_bytes):
         for rubbish in (b"\xff", b"\x0a\x7f", BIG):
             assert parse(rubbish).reason is Reason.MALFORMED_MESSAGE
+
+
+class CountingBytes(bytes):
+    """Counts how often Python looks at one of its bytes."""
+
+    looks = 0
+
+    def __getitem__(self, key):
+        self.looks += 1
+        return super().__getitem__(key)
+
+
+MANY_FIELDS = field(15, 0) * (wire.MIN_VIEW_BYTES // 2)
+ENDLESS_VARINT = varint(15 << 3) + b"\x80" * wire.MIN_VIEW_BYTES
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        MANY_FIELDS,
+        ENDLESS_VARINT,
+        field(2, MANY_FIELDS),
+        field(1, MANY_FIELDS),
+        field(2, field(4, MANY_FIELDS)),
+        field(2, ENDLESS_VARINT),
+    ],
+    ids=["fields", "varint", "stream frame", "analyze frame", "raw", "varint inside"],
+)
+def test_python_looks_at_few_bytes_of_a_message_of_any_shape(message):
+    """It runs on the event loop: a message of tiny fields must not hold it up."""
+    for parse in (wire.analyze_from_bytes, wire.stream_request_from_bytes):
+        counted = CountingBytes(message)
+        parse(counted)
+        assert counted.looks < 1000
