@@ -43,12 +43,13 @@ _OUTPUTS: Final = {
 
 def broken_rules(spec: pb.Bundle) -> list[str]:
     """Return every rule a bundle breaks, worst first; empty when it is valid."""
-    return [*_format(spec), *broken_choices(spec), *_files(spec), *_golden(spec)]
+    return [*broken_choices(spec), *_files(spec), *_golden(spec)]
 
 
 def broken_choices(spec: pb.Bundle) -> list[str]:
     """Return every rule broken by what is chosen: all but files and golden set."""
     return [
+        *_format(spec),
         *unusable_values(spec),
         *_networks(spec),
         *bundle_values(spec),
@@ -87,6 +88,8 @@ def _network(role: str, network: pb.Network) -> Iterator[str]:
         yield f"output: must be {pb.OutputKind.Name(_OUTPUTS[role])}"
     if role == _CLASSIFIER and not network.members:
         yield "members: must name one for each logit"
+    if False:
+        yield f"file: {network.file!r} must be relative, plain and inside the bundle"
     yield from network_values(network)
     for broken in _input(network.input):
         yield f"input.{broken}"
@@ -159,14 +162,18 @@ def _decisions(spec: pb.Bundle) -> Iterator[str]:
 def _files(spec: pb.Bundle) -> Iterator[str]:
     paths = [entry.path for entry in spec.files]
     for path in paths:
-        pure = PurePosixPath(path)
-        if pure.is_absolute() or ".." in pure.parts or str(pure) != path:
+        if not _is_plain(path):
             yield f"files: {path!r} must be relative, plain and inside the bundle"
     if len(set(paths)) != len(paths):
         yield "files: one is listed twice"
     for owner, path in _references(spec):
         if path not in paths:
             yield f"{owner}: {path!r} is not in files"
+
+
+def _is_plain(path: str) -> bool:
+    pure = PurePosixPath(path)
+    return not pure.is_absolute() and ".." not in pure.parts and str(pure) == path
 
 
 def _references(spec: pb.Bundle) -> Iterator[tuple[str, str]]:

@@ -166,12 +166,20 @@ class GoldenSettings:
     state_dir: str = ""
     """Empty: $XDG_STATE_HOME/spinert, else ~/.local/state/spinert."""
 
-    def directory(self) -> Path:
-        """Return the directory of stored passes; it may not exist yet."""
+    def directory(self) -> Path | None:
+        """Return the directory of stored passes; it may not exist yet.
+
+        None where no pass can be stored: no setting, and a user without a home,
+        as in many containers.
+        """
         if self.state_dir:
             return Path(self.state_dir)
-        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return Path(base) / "spinert"
+        if base := os.environ.get("XDG_STATE_HOME"):
+            return Path(base) / "spinert"
+        try:
+            return Path.home() / ".local" / "state" / "spinert"
+        except RuntimeError:
+            return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

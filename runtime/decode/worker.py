@@ -7,7 +7,6 @@ no core dump, writes nothing to the terminal and ends when its parent does.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import mmap
@@ -27,12 +26,11 @@ from spinert.runtime.decode import wire
 from spinert.runtime.errors import FrameRefused, FrameTooCostly, Reason
 from spinert.runtime.frame import Buffer
 from spinert.runtime.image import Image
+from spinert.runtime.parent import end_with_parent
 
 __all__ = ["main"]
 
 Decoder = Callable[[Buffer, DecodeSettings], Image]
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
@@ -59,9 +57,7 @@ def _confine(settings: DecodeSettings, parent: int) -> None:
     # (Ctrl-C, a service manager's SIGTERM to the group) must not end this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(0)  # The parent ended before it could have been noticed.
+    end_with_parent(parent, signal.SIGKILL)
     limit = settings.memory_mib * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

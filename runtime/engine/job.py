@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from spinert.runtime.decide.candidates import Candidates
 from spinert.runtime.decide.verdict_from import Evidence
 from spinert.runtime.engine.outputs import FrameOutput
 from spinert.runtime.engine.prepare import Prepared
+from spinert.runtime.errors import SpinertError
 from spinert.runtime.frame import Answer, FrameRequest
 from spinert.runtime.image import Image
 from spinert.runtime.verdict import BatchRecord, Receipt, Stage
@@ -61,7 +61,7 @@ class Job:
             self._stages.append(stage)
 
     def keep_image(self, image: Image, on_drop: Callable[[], object]) -> None:
-        """Keep `image` until it is prepared or the frame leaves; then call `on_drop`."""
+        """Keep `image` until it is prepared or the frame leaves, then call `on_drop`."""
         self.image, self._on_drop = image, on_drop
         self.when_leaving(self.drop_image)
 
@@ -137,13 +137,11 @@ class Job:
     def fail(self, error: BaseException) -> None:
         """Answer with an error, unless that was done or the frame was withdrawn.
 
-        The error forgets the local variables of where it was raised: they hold the
-        frame, and whoever keeps the answer would keep them.
+        A typed error forgets where it was raised: those stack frames hold the job,
+        and whoever keeps the answer would keep its payload. A bug stays traceable.
         """
-        link: BaseException | None = error
-        while link is not None:
-            traceback.clear_frames(link.__traceback__)
-            link = link.__context__
+        if isinstance(error, SpinertError):
+            error.__traceback__ = error.__cause__ = error.__context__ = None
         if self._claim():
             self.future.set_exception(error)
 

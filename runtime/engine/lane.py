@@ -14,9 +14,9 @@ from spinert.runtime.backends import Arrays, Backend
 from spinert.runtime.engine.job import Job
 from spinert.runtime.engine.outputs import FrameOutput, frame_outputs_from_batch
 from spinert.runtime.engine.prepare import NetworkTensor
-from spinert.runtime.engine.scheduler import Batch, BatchQueue, Waiting
+from spinert.runtime.engine.scheduler import BatchQueue, Waiting
 from spinert.runtime.errors import BackendError, Reason, SpinertError
-from spinert.runtime.verdict import BatchRecord
+from spinert.runtime.verdict import BatchRecord, ReleaseReason
 
 __all__ = ["Lane", "batch_inputs"]
 
@@ -71,28 +71,58 @@ class Lane:
             logger.exception("network %s failed", self.role)
             raise BackendError(
                 Reason.NETWORK_FAILED,
-                f"network {self.role!r} failed; the server's log says why",
+                f"network {self.role!r} failed; run `spinert verify` on the bundle",
             ) from error
         return frame_outputs_from_batch(
             self.role, self.network, self.classes, len(tensors), outputs
         )
 
-    def work(self) -> None:
-        """Serve the queue until it is closed; the body of the lane's thread."""
-        while (batch := self.queue.take()) is not None:
-            # A frame may be withdrawn between leaving the queue and this line.
-            entries = [entry for entry in batch.entries if entry.item.is_live]
-            if entries:
-                self._serve(entries, batch)
-
-    def _serve(self, entries: list[Waiting[Job]], batch: Batch[Job]) -> None:
-        start_s = self.clock()
+    def step(self) -> bool:
+        """Serve the batch that comes next; False once the queue is closed."""
+        batch = self.queue.take()
+        if batch is None:
+            return False
         try:
-            outputs = self.run([_tensor(entry.item, self.role) for entry in entries])
+            self._serve(batch.entries, batch.reason)
         except Exception as error:
-            for entry in entries:
+            for entry in batch.entries:
                 entry.item.fail(error)
+            raise
+        return True
+
+    def _serve(self, batch: Sequence[Waiting[Job]], reason: ReleaseReason) -> None:
+        # A frame may be withdrawn between leaving the queue and this line.
+        entries = [entry for entry in batch if entry.item.is_live]
+        if not entries:
             return
+        start_s = self.clock()
+        outputs = self._attempt(entries)
+        if isinstance(outputs, Exception):
+            if len(entries) == 1:
+                entries[0].item.fail(outputs)
+                return
+            # Whose fault it is shows when each frame runs alone.
+            for entry in entries:
+                self._serve([entry], reason)
+            return
+        self._deliver(entries, outputs, start_s, reason)
+
+    def _attempt(
+        self, entries: Sequence[Waiting[Job]]
+    ) -> list[FrameOutput | BackendError] | Exception:
+        """Run `entries`; return what went wrong."""
+        try:
+            return self.run([_tensor(entry.item, self.role) for entry in entries])
+        except Exception as error:
+            return error
+
+    def _deliver(
+        self,
+        entries: Sequence[Waiting[Job]],
+        outputs: Sequence[FrameOutput | BackendError],
+        start_s: float,
+        reason: ReleaseReason,
+    ) -> None:
         end_s = self.clock()
         for slot, (entry, output) in enumerate(zip(entries, outputs, strict=True)):
             job = entry.item
@@ -107,7 +137,7 @@ class Lane:
                 slot=slot,
                 height=entry.ticket.size[0],
                 width=entry.ticket.size[1],
-                reason=batch.reason,
+                reason=reason,
             )
             if job.deliver(self.role, output, record):
                 self.finish(job)

@@ -31,35 +31,45 @@ def frame_outputs_from_batch(
         outputs: Graph outputs by name, bundle.proto's contract.
 
     Returns:
-        By slot. A BackendError stands where the graph's own `status` says that
-        this one frame did not converge.
+        By slot. A BackendError stands where values are not finite or out of range,
+        or where the graph's own `status` says that this one frame did not converge.
 
     Raises:
-        BackendError: NETWORK_OUTPUT_INVALID: an output is missing, misshapen, of
-            the wrong type or not finite. Nothing of such a batch can be trusted.
+        BackendError: NETWORK_OUTPUT_INVALID: an output is missing, misshapen or of
+            the wrong type. Nothing of such a batch can be trusted.
     """
     if network.output == pb.OUTPUT_LOGITS:
         logits = _output(role, outputs, "logits", (size, len(network.members)))
-        return list(logits)
+        return [
+            row if np.isfinite(row).all() else _invalid(role, "numbers not finite")
+            for row in logits
+        ]
     count = network.detection.candidates
     boxes = _output(role, outputs, "boxes", (size, count, 4))
     scores = _output(role, outputs, "scores", (size, count))
     labels = _output(role, outputs, "labels", (size, count), kind="i")
-    _require(bool(((scores >= 0) & (scores <= 1)).all()), role, "scores outside 0..1")
-    _require(
-        bool(((labels >= 0) & (labels < classes)).all()),
-        role,
-        f"labels outside 0..{classes - 1}",
-    )
     status = np.zeros(size, np.int32)
     if "status" in outputs:
         status = _output(role, outputs, "status", (size,), kind="i")
-    return [
-        _unconverged(role)
-        if status[slot]
-        else Candidates(boxes=boxes[slot], scores=scores[slot], labels=labels[slot])
+    found = (
+        Candidates(boxes=boxes[slot], scores=scores[slot], labels=labels[slot])
         for slot in range(size)
+    )
+    return [
+        _unconverged(role) if failed else _checked(role, candidates, classes)
+        for candidates, failed in zip(found, status, strict=True)
     ]
+
+
+def _checked(role: str, found: Candidates, classes: int) -> Candidates | BackendError:
+    if not np.isfinite(found.boxes).all():
+        return _invalid(role, "boxes that are not finite")
+    # Not a number is in no range.
+    if not ((found.scores >= 0) & (found.scores <= 1)).all():
+        return _invalid(role, "scores outside 0..1")
+    if not ((found.labels >= 0) & (found.labels < classes)).all():
+        return _invalid(role, f"labels outside 0..{classes - 1}")
+    return found
 
 
 def _output(
@@ -73,17 +83,19 @@ def _output(
         f"{name} of shape {list(array.shape)} instead of {list(shape)}",
     )
     _require(array.dtype.kind == kind, role, f"{name} of type {array.dtype}")
-    if kind == "f":
-        _require(bool(np.isfinite(array).all()), role, f"{name} that are not finite")
     return array
 
 
 def _require(holds: bool, role: str, found: str) -> None:
     if not holds:
-        raise BackendError(
-            Reason.NETWORK_OUTPUT_INVALID,
-            f"network {role!r} returned {found}; run `spinert verify` on the bundle",
-        )
+        raise _invalid(role, found)
+
+
+def _invalid(role: str, found: str) -> BackendError:
+    return BackendError(
+        Reason.NETWORK_OUTPUT_INVALID,
+        f"network {role!r} returned {found}; run `spinert verify` on the bundle",
+    )
 
 
 def _unconverged(role: str) -> BackendError:

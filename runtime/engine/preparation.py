@@ -18,7 +18,7 @@ __all__ = ["Preparation"]
 
 
 class Preparation:
-    """A queue of frames to prepare; any number of threads may run `work`.
+    """A queue of frames to prepare; any number of threads may call `step`.
 
     It orders frames as the queues of the networks do, so that a STAT frame does
     not wait here behind what it will overtake later.
@@ -44,26 +44,38 @@ class Preparation:
         entry = self.queue.put(job)
         job.when_leaving(lambda: self.queue.withdraw(entry))
 
-    def work(self) -> None:
-        """Prepare frames until the queue is closed; the body of a thread."""
-        while (batch := self.queue.take()) is not None:
-            for entry in batch.entries:
-                start_s = self._clock()
-                entry.item.record("queue.prepare", entry.ticket.queued_s, start_s)
-                self._serve(entry.item, start_s)
+    def step(self) -> bool:
+        """Prepare what comes next; False once the queue is closed."""
+        batch = self.queue.take()
+        for entry in batch.entries if batch else ():
+            start_s = self._clock()
+            entry.item.record("queue.prepare", entry.ticket.queued_s, start_s)
+            self._serve(entry.item, start_s)
+        return batch is not None
 
     def _serve(self, job: Job, start_s: float) -> None:
+        error = self._failure(job, start_s)
+        job.drop_image()
+        if error is not None:
+            job.fail(error)
+            return
+        try:
+            self._hand_on(job)
+        except Exception as error:
+            job.fail(error)
+            raise
+
+    def _failure(self, job: Job, start_s: float) -> Exception | None:
+        """Prepare `job`; return what went wrong."""
         try:
             image, start_s = self._image(job, start_s)
-            job.image = None
             job.input_sha256 = input_sha256(job.request.content)
             job.study_uid = image.study_uid
             job.prepared = prepared_from_image(image, self._spec, job.roles)
             job.record("prepare", start_s, self._clock())
         except Exception as error:
-            job.fail(error)
-            return
-        self._hand_on(job)
+            return error
+        return None
 
     def _image(self, job: Job, start_s: float) -> tuple[Image, float]:
         """Return the image and when it was there."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
+import os
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from spinert.runtime.errors import Reason, Unavailable
 __all__ = ["local_server"]
 
 Event = dict[str, Any]
+
+_STOP_S = 10.0
+"""For frames in flight when a command is broken off; then the server is killed."""
 
 
 @contextmanager
@@ -33,18 +36,32 @@ def local_server(bundle: Path, on_event: Callable[[Event], None]) -> Iterator[st
     """
     command = [sys.executable, "-m", "spinert", "serve", "--bundle", str(bundle)]
     process = subprocess.Popen(
-        [*command, "--listen", "127.0.0.1:0"],
+        [*command, "--listen", "127.0.0.1:0", "--parent", str(os.getpid())],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
+    reader: threading.Thread | None = None
     try:
         address = _address_when_ready(process, on_event)
         # Whoever stops reading a pipe stops the writer when it is full.
-        threading.Thread(target=_read_all, args=(process,), daemon=True).start()
+        reader = threading.Thread(target=_read_all, args=(process.stderr,), daemon=True)
+        reader.start()
         yield address
     finally:
-        process.send_signal(signal.SIGTERM)
+        _end(process)
+        if reader is not None:
+            reader.join()
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
         process.wait()
 
 
@@ -73,6 +90,6 @@ def _event_from_line(line: str) -> Event | None:
     return event if isinstance(event, dict) else None
 
 
-def _read_all(process: subprocess.Popen[str]) -> None:
-    for _ in process.stderr or ():
+def _read_all(lines: Iterable[str] | None) -> None:
+    for _ in lines or ():
         continue

@@ -12,7 +12,7 @@ from rich.table import Table
 from spinert import __version__
 from spinert.runtime.backends import Capabilities
 from spinert.runtime.bundle import LoadedBundle, load_bundle
-from spinert.runtime.config import BackendSettings, GoldenSettings
+from spinert.runtime.config import Settings
 from spinert.runtime.engine.opening import opened_backend
 from spinert.runtime.golden import GoldenReport, run_golden_set
 from spinert.runtime.passes import key_of_pass, store_pass
@@ -22,7 +22,7 @@ __all__ = ["json_from_report", "report_table", "verify_bundle"]
 
 
 def verify_bundle(
-    directory: Path, settings: BackendSettings, console: Console
+    directory: Path, settings: Settings, console: Console
 ) -> tuple[LoadedBundle, Capabilities, GoldenReport]:
     """Check hashes, schema and the whole golden set, showing progress on `console`.
 
@@ -30,7 +30,8 @@ def verify_bundle(
 
     Args:
         directory: The bundle.
-        settings: Which backend runs the golden set.
+        settings: The server's: which backend runs the golden set, and where passes
+            are remembered.
         console: Where progress is shown.
 
     Raises:
@@ -41,10 +42,18 @@ def verify_bundle(
         progress("checking hashes", 0.0)
         bundle = load_bundle(directory)
         progress("loading the networks", 0.0)
-        with opened_backend(bundle, settings) as backend:
+        with opened_backend(bundle, settings.backend) as backend:
             report = run_golden_set(bundle, backend, progress=progress)
             key = key_of_pass(bundle, backend.capabilities, __version__)
-            store_pass(GoldenSettings().directory(), key, report)
+            passes = settings.golden.directory()
+            if passes is None:
+                console.print(
+                    "this pass cannot be remembered: set golden.state_dir in a file "
+                    "for --config, here and for `spinert serve`",
+                    style="yellow",
+                )
+            else:
+                store_pass(passes, key, report)
             return bundle, backend.capabilities, report
 
 

@@ -13,7 +13,7 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,6 +99,12 @@ class _Life:
             event(_LOG, logging.INFO, "stopped_before_ready")
         return 1 if self._has_failed else 0
 
+    def _fail_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Bring the news from an engine thread to the event loop."""
+        # The loop is closed when the server ended before the engine did.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._fail)
+
     def _fail(self) -> None:
         """End the server: what is in flight is answered, nothing more is."""
         event(_LOG, logging.CRITICAL, "engine_failed")
@@ -120,8 +126,7 @@ class _Life:
         pool = await stack.enter_async_context(_entered(DecodePool(settings.decode)))
         limits = limits_from_settings(settings)
         engine = Engine(bundle, backend, pool, settings)
-        loop = asyncio.get_running_loop()
-        engine.on_failure = lambda: loop.call_soon_threadsafe(self._fail)
+        engine.on_failure = partial(self._fail_soon, asyncio.get_running_loop())
         await stack.enter_async_context(_entered(engine))
         front = await stack.enter_async_context(Front(settings.server, limits))
         event(_LOG, logging.INFO, "listening", address=front.address)

@@ -184,7 +184,9 @@ class StreamSession:
     ) -> None:
         del self._futures[ticket.number]
         if future.cancelled():
-            outcome: Answer | BaseException = Cancelled(Reason.CANCELLED, "withdrawn by the client")
+            outcome: Answer | BaseException = Cancelled(
+                Reason.CANCELLED, "withdrawn by the client"
+            )
         else:
             outcome = future.exception() or future.result()
         self._settle(ticket, outcome)
@@ -244,9 +246,7 @@ def result_with_study(
 ) -> pb.Result:
     """Build a frame's reply and count it for its study, if it has one."""
     result = result_from_answer(answer, identity, names)
-    study = tally.add(
-        result.study_uid, names.frame_id, names.sequence, answer.verdict
-    )
+    study = tally.add(result.study_uid, names.frame_id, names.sequence, answer.verdict)
     if study is not None:
         result.study.CopyFrom(wire_study_from_summary(study))
     return result

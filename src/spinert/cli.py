@@ -16,6 +16,8 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from spinert.runtime.config import Settings
+
 __all__ = ["main"]
 
 _DIRECTORY = click.Path(path_type=Path)
@@ -62,15 +64,33 @@ def inspect(bundle: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("bundle", type=_DIRECTORY)
-@click.option("--backend", default="onnxruntime", show_default=True)
-@click.option("--threads", default=0, help="Threads of one network; 0: all cores.")
+@click.option("--config", type=_DIRECTORY, help="Settings of the server (TOML).")
+@click.option("--backend", help="Overrides the settings. [default: onnxruntime]")
+@click.option("--threads", type=int, help="Of one network; overrides the settings.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
-def verify(bundle: Path, backend: str, threads: int, as_json: bool) -> None:
-    """Check hashes and schema of BUNDLE and run its golden set."""
-    from spinert.runtime.config import BackendSettings
+def verify(
+    bundle: Path,
+    config: Path | None,
+    backend: str | None,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Check hashes and schema of BUNDLE and run its golden set.
+
+    Use the settings of the server, and it need not run the golden set again.
+    """
+    from dataclasses import replace
+
     from spinert.runtime.report import verify as report
 
-    settings = BackendSettings(name=backend, threads=threads)
+    settings = _settings(config)
+    chosen = settings.backend
+    chosen = replace(
+        chosen,
+        name=backend or chosen.name,
+        threads=chosen.threads if threads is None else threads,
+    )
+    settings = replace(settings, backend=chosen)
     found = report.verify_bundle(bundle, settings, _console(stderr=True))
     if as_json:
         click.echo(report.json_from_report(*found))
@@ -83,13 +103,19 @@ def verify(bundle: Path, backend: str, threads: int, as_json: bool) -> None:
 @click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML).")
 @click.option("--listen", help="HOST:PORT; overrides the settings.")
 @click.option("--check", is_flag=True, help="Validate settings and bundle, then exit.")
-def serve(bundle: Path, config: Path | None, listen: str | None, check: bool) -> None:
+@click.option("--parent", type=int, hidden=True, help="Process to end with.")
+def serve(
+    bundle: Path,
+    config: Path | None,
+    listen: str | None,
+    check: bool,
+    parent: int | None,
+) -> None:
     """Serve BUNDLE over gRPC until SIGTERM."""
+    import signal
     from dataclasses import replace
 
-    from spinert.runtime.config import Settings, settings_from_toml
-
-    settings = settings_from_toml(config) if config else Settings()
+    settings = _settings(config)
     if listen:
         server = replace(settings.server, listen=listen)
         settings = replace(settings, server=server)
@@ -102,8 +128,11 @@ def serve(bundle: Path, config: Path | None, listen: str | None, check: bool) ->
         backends.load(settings.backend.name, options).close()
         click.echo(f"settings and bundle {loaded.spec.name} are valid")
         return
+    from spinert.runtime.parent import end_with_parent
     from spinert.runtime.server.serve import serve as run
 
+    if parent is not None:
+        end_with_parent(parent, signal.SIGTERM)
     sys.exit(run(bundle, settings))
 
 
@@ -136,6 +165,12 @@ def analyze(
     errors = [a.outcome for a in answers if isinstance(a.outcome, FileError)]
     if not all(error.is_refusal for error in errors):
         sys.exit(1)
+
+
+def _settings(config: Path | None) -> Settings:
+    from spinert.runtime.config import Settings, settings_from_toml
+
+    return settings_from_toml(config) if config else Settings()
 
 
 def _console(*, stderr: bool = False) -> Console:

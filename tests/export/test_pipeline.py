@@ -29,6 +29,7 @@ from spinert.export.errors import (
 from spinert.export.pipeline import export_bundle
 from spinert.export.preprocess import grey_from_stored, network_frame
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.bundle_rules import broken_rules
 
 
 def silent(_text: str, _fraction: float) -> None:
@@ -57,6 +58,10 @@ def test_the_index_lists_every_file_with_its_hash(small_bundle) -> None:
     for name, file in listed.items():
         assert file.sha256 == sha256_from_file(small_bundle / name)
         assert file.bytes == (small_bundle / name).stat().st_size
+
+
+def test_what_is_written_breaks_no_rule_of_the_runtime(small_bundle) -> None:
+    assert broken_rules(read_bundle(small_bundle)) == []
 
 
 def test_the_index_is_sorted_json_that_ends_in_a_newline(small_bundle) -> None:

@@ -248,7 +248,17 @@ def test_the_ends_of_a_range_belong_to_it(limit):
     assert broken_choices(changed(*limit)) == []
 
 
-@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "a//b", "./a"])
+OUTSIDE = pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "a//b", "./a"])
+
+
+@OUTSIDE
+def test_a_network_file_outside_the_bundle_is_refused(path):
+    spec = changed("networks.detector.file", path)
+    assert "networks.detector.file" in broken_choices(spec)[0]
+    assert "inside the bundle" in broken_choices(spec)[0]
+
+
+@OUTSIDE
 def test_paths_that_leave_the_bundle_are_refused(path):
     spec = listed(tiny_spec())
     spec.files.add(path=path)

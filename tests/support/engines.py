@@ -16,7 +16,7 @@ from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import BackendOptions
 from spinert.runtime.backends.fake import FakeBackend
 from spinert.runtime.bundle import LoadedBundle, load_bundle
-from spinert.runtime.config import EngineSettings, Settings
+from spinert.runtime.config import DecodeSettings, EngineSettings, Settings
 from spinert.runtime.engine.engine import Engine
 from spinert.runtime.engine.opening import load_networks
 from spinert.runtime.frame import (
@@ -96,8 +96,16 @@ class HeldDecoder:
 
     def __init__(self) -> None:
         self.futures: list[Future[Image]] = []
+        self.submitted: list[tuple[Any, float | None, Priority]] = []
 
-    def submit(self, content: DicomFrame | EncodedFrame) -> Future[Image]:
+    def submit(
+        self,
+        content: DicomFrame | EncodedFrame,
+        timeout_s: float | None = None,
+        *,
+        priority: Priority = Priority.ROUTINE,
+    ) -> Future[Image]:
+        self.submitted.append((content, timeout_s, priority))
         future: Future[Image] = Future()
         self.futures.append(future)
         return future
@@ -152,8 +160,11 @@ def tiny_bundle(directory: Path, spec: pb.Bundle | None = None) -> LoadedBundle:
     return load_bundle(write_tiny_bundle(directory, spec or tiny_spec()))
 
 
-def settings(**engine: Any) -> Settings:
-    return Settings(engine=EngineSettings(**{"prepare_threads": 2} | engine))
+def settings(workers: int = 2, **engine: Any) -> Settings:
+    return Settings(
+        engine=EngineSettings(**{"prepare_threads": 2} | engine),
+        decode=DecodeSettings(workers=workers),
+    )
 
 
 @contextmanager

@@ -74,7 +74,12 @@ def serving(
 
 @contextmanager
 def launched(
-    bundle: Path, work: Path, *, log_level: str = "INFO", **tables: Mapping[str, Any]
+    bundle: Path,
+    work: Path,
+    *,
+    log_level: str = "INFO",
+    program: str = "support.serve",
+    **tables: Mapping[str, Any],
 ) -> Iterator[RunningServer]:
     """As `serving`, without waiting until it is ready."""
     settings: dict[str, dict[str, Any]] = {
@@ -88,7 +93,7 @@ def launched(
     work.mkdir(parents=True, exist_ok=True)
     config, log = work / "config.toml", work / "server.log"
     config.write_text(toml_from(settings))
-    command = [sys.executable, "-m", "support.serve", str(bundle), str(config)]
+    command = [sys.executable, "-m", program, str(bundle), str(config)]
     paths = [str(Path(__file__).parents[1]), *filter(None, sys.path)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     with log.open("wb") as stderr:

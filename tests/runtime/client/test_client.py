@@ -383,20 +383,23 @@ def interrupted_once(condition):
     def press():
         while not condition():
             time.sleep(0.01)
+        time.sleep(0.2)  # by now the main thread waits
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
     thread.start()
-    yield
-    thread.join()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def test_ctrl_c_ends_a_sync_stream_that_waits_for_an_answer():
     engine = ScriptedEngine(is_held=True)
     with front_in_a_thread(engine) as front, Client(front.address) as client:
         with (
-            interrupted_once(lambda: len(engine.futures) == 3),
             pytest.raises(KeyboardInterrupt),
+            interrupted_once(lambda: len(engine.futures) == 3),
         ):
             list(client.stream(frame() for _ in range(3)))
         while not all(future.cancelled() for future in engine.futures):
@@ -416,8 +419,8 @@ def test_ctrl_c_does_not_wait_for_a_source_that_waits():
         answers = client.stream(source())
         next(answers)
         with (
-            interrupted_once(lambda: True),
             pytest.raises(KeyboardInterrupt),
+            interrupted_once(lambda: True),
         ):
             next(answers)
     unplugged.set()

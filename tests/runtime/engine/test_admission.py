@@ -205,3 +205,19 @@ def test_waiting_ends_when_the_last_frame_leaves(admission):
     leaver.start()
     assert admission.wait_until_empty(3600) == ()
     leaver.join()
+
+
+def test_a_deadline_in_centuries_does_not_end_the_watch():
+    clock = ManualClock()
+    admission: Admission[Item] = Admission(LIMITS, clock)
+    admission.open()
+    admission.admit(Item(request(deadline_s=1e12)))
+    soon = Item(request(deadline_s=clock() + 1))
+    found = []
+    watch = threading.Thread(target=lambda: found.append(admission.next_expired()))
+    watch.start()
+    admission.admit(soon)
+    clock.now_s += 1
+    admission.nudge()
+    watch.join(PATIENCE_S)
+    assert found == [(soon,)]

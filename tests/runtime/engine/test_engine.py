@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import threading
 import time
+import weakref
 from concurrent.futures import CancelledError
 from dataclasses import replace
 
@@ -297,12 +299,13 @@ def test_a_frame_that_comes_too_late_is_refused_at_once(bundle, backend, clock):
 
 def test_a_decoder_that_refuses_takes_no_place(bundle, backend):
     class Refusing:
-        def submit(self, content):
+        def submit(self, content, timeout_s=None, *, priority=None):
             raise Unavailable(Reason.SHUTTING_DOWN, "closed")
 
     with running_engine(bundle, backend, decoder=Refusing()) as engine:
-        with pytest.raises(Unavailable):
-            engine.submit(request(EncodedFrame(data=b"")))
+        refused = [engine.submit(request(EncodedFrame(data=b""))) for _ in range(20)]
+        for future in refused:
+            assert isinstance(future.exception(PATIENCE_S), Unavailable)
         assert engine.in_flight == 0
 
 
@@ -434,7 +437,7 @@ def test_stat_frames_overtake_in_every_queue(bundle, backend):
 
 
 def test_a_failing_network_fails_its_batch_and_nothing_else(bundle, backend):
-    backend.errors = [RuntimeError("SECRET of a device")]
+    backend.errors = [RuntimeError("SECRET of a device") for _ in range(3)]
     with running_engine(bundle, backend, max_batch=2, max_delay_ms=1e6) as engine:
         failed = [engine.submit(request(outputs=CLASS_ONLY)) for _ in range(2)]
         for future in failed:
@@ -449,10 +452,27 @@ def test_a_failing_network_fails_its_batch_and_nothing_else(bundle, backend):
 
 def test_a_typed_error_of_a_backend_reaches_every_frame_of_its_batch(bundle, backend):
     error = BackendError(Reason.NETWORK_FAILED, "out of memory")
-    backend.errors = [error]
+    backend.errors = [error] * 3
     with running_engine(bundle, backend, max_batch=2, max_delay_ms=1e6) as engine:
         futures = [engine.submit(request(outputs=CLASS_ONLY)) for _ in range(2)]
         assert [future.exception(PATIENCE_S) for future in futures] == [error, error]
+
+
+def test_a_frame_that_breaks_the_network_fails_alone(bundle, backend):
+    def spoil(role, outputs):
+        if (outputs["logits"] > 1).any():
+            raise RuntimeError
+        return outputs
+
+    backend.spoil = spoil
+    levels = (DARK, BRIGHT, DARK)
+    with running_engine(bundle, backend, max_batch=3, max_delay_ms=1e6) as engine:
+        first, bad, last = [
+            engine.submit(request(raw(level), outputs=CLASS_ONLY)) for level in levels
+        ]
+        assert bad.exception(PATIENCE_S).reason is Reason.NETWORK_FAILED
+        for good in answers([first, last]):
+            assert good.receipt.batches[0].size == 1, "the batch it really ran in"
 
 
 def test_one_result_too_few_fails_the_batch(bundle, backend):
@@ -529,6 +549,148 @@ def test_a_bug_in_a_stage_answers_the_frame_and_spares_the_thread(
                 error = engine.submit(request()).exception(PATIENCE_S)
                 assert isinstance(error, ZeroDivisionError)
         engine.submit(request()).result(PATIENCE_S)
+
+
+# ---------------------------------------------------------- memory and healthy
+
+
+@pytest.fixture
+def no_collection():
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Payload(bytearray):
+    """Bytes that can be watched."""
+
+
+def watched(level=128):
+    payload = Payload(raw(level).data)
+    return replace(raw(level), data=memoryview(payload)), weakref.ref(payload)
+
+
+def gone(reference):
+    """Wait for the threads of the engine to let go; no garbage collection runs."""
+    until_s = time.monotonic() + 1
+    while reference() is not None and time.monotonic() < until_s:
+        time.sleep(0.001)
+    return reference() is None
+
+
+def test_an_answered_frame_leaves_no_bytes_behind(bundle, backend, no_collection):
+    content, payload = watched()
+    with running_engine(bundle, backend, max_delay_ms=0) as engine:
+        future = engine.submit(request(content))
+        del content
+        assert future.result(PATIENCE_S)
+        assert gone(payload), "whoever keeps the answer does not keep the frame"
+
+
+def test_a_refused_frame_leaves_no_bytes_behind(bundle, backend, no_collection):
+    content, payload = watched()
+    wrong = replace(content, rows=79)
+    del content
+    with running_engine(bundle, backend, max_delay_ms=0) as engine:
+        future = engine.submit(request(wrong))
+        del wrong
+        assert isinstance(future.exception(PATIENCE_S), MalformedFrame)
+        assert gone(payload)
+
+
+def test_a_frame_failed_by_a_network_leaves_no_bytes_behind(
+    bundle, backend, no_collection
+):
+    content, payload = watched()
+    backend.errors = [BackendError(Reason.NETWORK_FAILED, n) for n in "ab"]
+    with running_engine(bundle, backend, max_delay_ms=0) as engine:
+        future = engine.submit(request(content))
+        del content
+        assert isinstance(future.exception(PATIENCE_S), BackendError)
+        wait_until_empty(engine)
+        backend.errors.clear()
+        assert gone(payload)
+
+
+def test_images_wait_for_places_and_stat_takes_the_next(bundle, backend):
+    decoder = HeldDecoder()
+    with running_engine(
+        bundle, backend, decoder=decoder, max_delay_ms=0, workers=1, prepare_threads=1
+    ) as engine:
+        routine = [engine.submit(request(DicomFrame(data=b"r"))) for _ in range(4)]
+        stat = engine.submit(
+            request(DicomFrame(data=b"s"), priority=Priority.STAT, deadline_s=107.0)
+        )
+        assert len(decoder.futures) == 2, "a worker and a preparing thread"
+        decoder.futures[0].set_result(image())
+        routine[0].result(PATIENCE_S)
+        assert [c.data for c, *_ in decoder.submitted] == [b"r", b"r", b"s"]
+        assert decoder.submitted[2][1:] == (7.0, Priority.STAT)
+        routine[1].cancel()
+        assert len(decoder.futures) == 4, "its place is free at once"
+        assert len(engine._decoding.queue) == 1
+        routine[3].cancel()
+        assert len(engine._decoding.queue) == 0, "the bytes are gone with it"
+        decoder.futures[2].set_result(image())
+        stat.result(PATIENCE_S)
+
+
+def test_a_decoded_image_holds_its_place_until_it_is_prepared(
+    bundle, backend, monkeypatch
+):
+    reached, opened = threading.Event(), threading.Event()
+
+    def held(*args):
+        reached.set()
+        opened.wait(PATIENCE_S)
+        return grey_from_image(*args)
+
+    monkeypatch.setattr("spinert.runtime.engine.prepare.grey_from_image", held)
+    decoder = HeldDecoder()
+    with running_engine(
+        bundle, backend, decoder=decoder, max_delay_ms=0, workers=1, prepare_threads=1
+    ) as engine:
+        frames = [engine.submit(request(DicomFrame(data=b"d"))) for _ in range(4)]
+        for future in decoder.futures[:2]:
+            future.set_result(image())
+        assert reached.wait(PATIENCE_S)
+        assert len(decoder.futures) == 2
+        opened.set()
+        answers(frames[:2])
+        assert len(decoder.futures) == 4
+
+
+def test_a_step_that_fails_answers_its_frames_and_the_thread_goes_on(
+    bundle, backend, monkeypatch, caplog
+):
+    with running_engine(bundle, backend, max_delay_ms=0) as engine:
+        lane = type(engine._lanes["classifier"])
+        with monkeypatch.context() as patch:
+            patch.setattr(lane, "_deliver", lambda *_: {}["SECRET"])
+            error = engine.submit(request(outputs=CLASS_ONLY)).exception(PATIENCE_S)
+        assert isinstance(error, KeyError)
+        engine.submit(request()).result(PATIENCE_S)
+        assert engine.is_healthy
+    assert "spinert-classifier failed: KeyError at test_engine.py" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+def test_an_engine_whose_thread_cannot_go_on_says_so(bundle, backend, monkeypatch):
+    told = threading.Event()
+    with running_engine(bundle, backend, max_delay_ms=1e6) as engine:
+        engine.on_failure = told.set
+        waiting = engine.submit(request(outputs=CLASS_ONLY))
+        wait_for_queue(engine, "classifier", 1)
+        monkeypatch.setattr(
+            "spinert.runtime.engine.scheduler.next_step", lambda *_, **__: 1 / 0
+        )
+        engine._lanes["classifier"].queue.nudge()
+        assert told.wait(PATIENCE_S)
+        assert waiting.exception(PATIENCE_S).reason is Reason.NOT_READY
+        assert not engine.is_healthy
+        with pytest.raises(Unavailable):
+            engine.submit(request())
 
 
 # ------------------------------------------------------------- start and close

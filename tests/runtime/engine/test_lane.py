@@ -61,7 +61,8 @@ def served(backend, jobs, before=lambda: None):
         clock=ManualClock(),
         finish=finished.append,
     )
-    lane.work()
+    while lane.step():
+        pass
     return finished
 
 

@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+import subprocess
+import sys
 import warnings
 
 import grpc
@@ -168,3 +170,47 @@ def test_the_reference_of_a_bug_leads_from_the_client_to_the_log(records):
 def test_the_canary_files_are_what_they_should_be():
     dataset = pydicom.dcmread(io.BytesIO(dicom_bytes()))
     assert str(dataset.PatientName) == CANARIES["name"]
+
+
+UNCAUGHT = """
+import asyncio, gc, threading
+from spinert.runtime.server.logs import log_to
+
+class Careless:
+    def __del__(self):
+        raise ValueError("Doe^Jane")
+
+async def forgotten():
+    raise ValueError("Doe^Jane")
+
+async def main():
+    task = asyncio.create_task(forgotten())
+    await asyncio.wait({task})
+
+def fail():
+    raise ValueError("Doe^Jane")
+
+log_to()
+asyncio.run(main())
+gc.collect()
+thread = threading.Thread(target=fail, name="spinert-lane")
+thread.start()
+thread.join()
+Careless()
+fail()
+"""
+
+
+def test_an_exception_that_nobody_catches_is_logged_like_any_other():
+    done = subprocess.run(
+        [sys.executable, "-c", UNCAUGHT], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Doe" not in done.stderr
+    task, thread, finaliser, main = map(json.loads, done.stderr.splitlines())
+    assert (task["logger"], task["error"]) == ("asyncio", "ValueError")
+    assert (thread["event"], thread["thread"]) == ("uncaught", "spinert-lane")
+    for line in (thread, finaliser, main):
+        assert line["event"] == "uncaught"
+        assert line["error"] == "ValueError"
+        assert line["at"].startswith("<string>:")

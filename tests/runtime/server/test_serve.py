@@ -139,6 +139,22 @@ def test_frames_that_outlive_the_grace_are_refused(tmp_path):
     assert refused[-2:] == [Reason.SHUTTING_DOWN] * 2
 
 
+def test_an_engine_that_fails_ends_the_server_with_1(bundle, tmp_path):
+    with launched(bundle, tmp_path, program="support.serve_failing") as server:
+        address = wait_for_event(server, "ready")["address"]
+        with grpc.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            watch = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
+            statuses = [reply.status for _, reply in zip(range(2), watch, strict=False)]
+        assert server.process.wait(30) == 1
+    serving_, not_serving = (
+        health_pb2.HealthCheckResponse.SERVING,
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+    )
+    assert statuses == [serving_, not_serving]
+    assert names(server)[-3:] == ["engine_failed", "draining", "stopped"]
+
+
 def test_a_second_server_on_the_port_says_so(bundle, tmp_path):
     with serving(bundle, tmp_path / "a") as server:
         taken = {"listen": server.address}

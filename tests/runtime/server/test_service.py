@@ -136,8 +136,8 @@ def test_clients_without_a_name_do_not_share_a_quota():
         return [request.device for request in engine.requests]
 
     first, second = asyncio.run(main())
-    assert first and second
-    assert first != second
+    assert first
+    assert second not in ("", first)
 
 
 @pytest.mark.parametrize(
