@@ -88,7 +88,7 @@ def _network(role: str, network: pb.Network) -> Iterator[str]:
         yield f"output: must be {pb.OutputKind.Name(_OUTPUTS[role])}"
     if role == _CLASSIFIER and not network.members:
         yield "members: must name one for each logit"
-    if False:
+    if not _is_plain(network.file):
         yield f"file: {network.file!r} must be relative, plain and inside the bundle"
     yield from network_values(network)
     for broken in _input(network.input):

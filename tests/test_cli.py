@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from support.dicoms import phantom, radiograph
+from support.fronts import ScriptedEngine, front_in_a_thread
 from support.servers import serving, write_served_bundle
 
 
@@ -26,7 +29,7 @@ def bundle(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    inputs = tmp_path / "in"
+    inputs = tmp_path / "in [red]"
     inputs.mkdir()
     (inputs / "good.dcm").write_bytes(radiograph(phantom()))
     (inputs / "bad.dcm").write_bytes(b"not DICOM at all")
@@ -57,6 +60,41 @@ def test_verify_measures_every_output(bundle):
     outputs = {measure["output"] for measure in report["golden"]["measures"]}
     assert outputs == {"logits", "boxes", "scores", "labels"}
     assert "passes on fake" in spinert("verify", bundle, "--backend", "fake").stdout
+
+
+def test_verify_leaves_its_pass_where_the_server_will_look(bundle, tmp_path):
+    config = tmp_path / "server.toml"
+    config.write_text(
+        f"[backend]\nname = 'fake'\n[golden]\nstate_dir = '{tmp_path / 'state'}'\n"
+    )
+    spinert("verify", bundle, "--config", config)
+    assert list((tmp_path / "state" / "passes").iterdir())
+
+
+def test_without_a_home_verify_says_that_its_pass_is_lost(bundle):
+    # An id without an entry in the user database: as in many containers.
+    command = [sys.executable, "-m", "spinert", "verify", bundle, "--backend", "fake"]
+    gone = {"HOME", "XDG_STATE_HOME"}
+    environment = {k: v for k, v in os.environ.items() if k not in gone}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_HOME, *map(str, command)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "set golden.state_dir" in done.stderr
+    assert "passes on fake" in done.stdout
+
+
+NO_HOME = """
+import pwd, runpy, sys
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown
+sys.argv = sys.argv[3:]
+runpy.run_module("spinert", run_name="__main__")
+"""
 
 
 def test_a_changed_bundle_fails_with_one_line(tmp_path):
@@ -103,6 +141,98 @@ def test_analyze_tells_what_became_of_each_file(bundle, folder, tmp_path):
     assert 0 < good["verdict"]["abnormal_probability"] < 1
     assert good["provenance"]["bundle_name"] == "tiny"
     assert [path.name for path in pictures.iterdir()] == ["good.png"]
+
+
+def test_file_names_are_shown_as_they_are(bundle, folder, tmp_path):
+    name = "IMG[left] [red]7"
+    (folder / "good.dcm").rename(folder / f"{name}.dcm")
+    (folder / "bad.dcm").rename(folder / "[b]bad:x:.dcm")
+    pictures = tmp_path / "pictures"
+    with serving(bundle, tmp_path / "server") as server:
+        address = ("--server", server.address)
+        done = spinert("analyze", folder, *address, "--overlay", pictures)
+    assert f"{name}.dcm" in done.stdout
+    assert "[b]bad:x:.dcm" in done.stdout
+    assert [path.name for path in pictures.iterdir()] == [f"{name}.png"]
+
+
+class EndingEngine(ScriptedEngine):
+    """The server shuts down with its second frame."""
+
+    front = None
+
+    def submit(self, request):
+        future = super().submit(request)
+        if len(self.requests) == 2:
+            self.front.service.drain()
+        return future
+
+
+def test_analyze_keeps_what_it_has_when_the_server_leaves(folder, tmp_path):
+    for number in range(40):
+        (folder / f"more{number:02}.dcm").write_bytes(b"not DICOM")
+    out = tmp_path / "results.json"
+    engine = EndingEngine()
+    with front_in_a_thread(engine) as front:
+        engine.front = front
+        server = ("--server", front.address)
+        done = spinert("analyze", folder, *server, "--json", out, code=1)
+    assert "file without answer" in done.stdout
+    results = json.loads(out.read_text())
+    assert len(results) == 42
+    assert ["error" in result for result in results] == [False] * 2 + [True] * 40
+
+
+PARENT = """
+import os, subprocess, sys
+own = ["--parent", str(os.getpid())]
+with open("log", "wb") as log:
+    command = [sys.executable, "-m", "spinert", "serve", *sys.argv[1:], *own]
+    subprocess.run(command, stderr=log)
+"""
+
+
+def test_a_server_started_for_a_command_ends_when_that_is_killed(bundle, tmp_path):
+    config = tmp_path / "server.toml"
+    config.write_text("[backend]\nname = 'fake'\n[decode]\nworkers = 1\n")
+    words = ("--bundle", bundle, "--config", config, "--listen", "127.0.0.1:0")
+    command = [sys.executable, "-c", PARENT, *map(str, words)]
+    with subprocess.Popen(command, cwd=tmp_path) as parent:
+        logged(tmp_path / "log", "ready")
+        parent.kill()
+    logged(tmp_path / "log", "stopped")
+
+
+def logged(log: Path, event: str) -> None:
+    until_s = time.monotonic() + 30
+    while not (log.exists() and f'"event": "{event}"' in log.read_text()):
+        assert time.monotonic() < until_s, f"no event {event}"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "extra"),
+    [
+        ("uvloop", ("serve", "--bundle", "BUNDLE"), "spinert[cpu]"),
+        ("torch", ("export", "RECIPE", "-o", "nowhere"), "spinert[cpu,export]"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(
+    bundle, tmp_path, package, words, extra
+):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("")
+    places = {"BUNDLE": str(bundle), "RECIPE": str(recipe)}
+    arguments = [places.get(word, word) for word in words]
+    # None in sys.modules is how Python marks what cannot be imported.
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}"
+    program = f"{code}; from spinert.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert extra in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_analyze_needs_a_server_or_a_bundle(folder):

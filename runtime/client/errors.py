@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 _DETAILS = "grpc-status-details-bin"
+# grpc.aio puts this in place of the server's status when a write comes too late.
+_LOST_STATUS = "Internal error from Core"
 _STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 
 
@@ -87,6 +89,12 @@ def failure_from_rpc_error(error: grpc.aio.AioRpcError) -> RequestFailed:
     # gRPC itself refuses a message over its limit, before SpineRT sees it.
     if "larger than max" in message:
         return RequestFailed(Reason.MESSAGE_TOO_LARGE, message, error.code())
+    if message == _LOST_STATUS:
+        return RequestFailed(
+            "",
+            "the server ended the stream while a frame was being sent to it",
+            grpc.StatusCode.UNAVAILABLE,
+        )
     return RequestFailed("", message, error.code())
 
 

@@ -16,7 +16,7 @@ from spinert.runtime.decode.attributes import (
     optional_text,
     text,
 )
-from spinert.runtime.decode.raw import is_valid_window
+from spinert.runtime.decode.raw import is_valid_rescale, is_valid_window
 from spinert.runtime.decode.stored import spacing_notes
 from spinert.runtime.decode.transfer_syntax import Loss
 from spinert.runtime.image import (
@@ -123,9 +123,10 @@ def rescale(dataset: Dataset) -> Rescale | None:
     )
     if slope is None or intercept is None:
         return None
-    if slope == 0:
-        raise malformed("RescaleSlope is 0")
-    return Rescale(slope=slope, intercept=intercept)
+    found = Rescale(slope=slope, intercept=intercept)
+    if not is_valid_rescale(found):
+        raise malformed("RescaleSlope is 0, or Rescale values are beyond 1e100")
+    return found
 
 
 def window(dataset: Dataset) -> Window | None:

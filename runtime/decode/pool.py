@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import logging
-import queue
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from types import TracebackType
 
 from spinert.runtime.config import DecodeSettings
-from spinert.runtime.decode.process import DecodeProcess
+from spinert.runtime.decode.process import DecodeProcess, WorkerLost
 from spinert.runtime.errors import (
     DeadlineExceeded,
     Reason,
@@ -31,11 +30,17 @@ _RETRY_S = (0.1, 0.5, 2.0, 5.0)
 """Pauses between attempts to start a worker that cannot start; the last repeats."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Job:
-    content: DicomFrame | EncodedFrame
-    expires_s: float | None
-    future: Future[Image] = field(default_factory=Future)
+    """A frame that waits; its bytes go when it is done or withdrawn."""
+
+    def __init__(
+        self, content: DicomFrame | EncodedFrame, expires_s: float | None
+    ) -> None:
+        self.contents = [content]
+        self.expires_s = expires_s
+        self.future: Future[Image] = Future()
+        # The list alone: a future keeps its callbacks, and would keep the job.
+        self.future.add_done_callback(lambda _, held=self.contents: held.clear())
 
 
 class DecodePool:
@@ -49,9 +54,8 @@ class DecodePool:
     def __init__(self, settings: DecodeSettings) -> None:
         """Start the workers; `wait_ready` tells when they can decode."""
         self._settings = settings
-        self._jobs: queue.PriorityQueue[tuple[int, int, _Job | None]] = (
-            queue.PriorityQueue()
-        )
+        self._jobs: list[tuple[int, int, _Job]] = []
+        """A heap: STAT first, then in order of arrival."""
         self._sequence = itertools.count()
         self._state = threading.Condition()
         self._ready = 0
@@ -121,7 +125,9 @@ class DecodePool:
         with self._state:
             refusal = self._refusal()
             if refusal is None:
-                self._jobs.put((-priority, next(self._sequence), job))
+                entry = (-priority, next(self._sequence), job)
+                heapq.heappush(self._jobs, entry)
+                self._state.notify_all()
         if refusal is not None:
             job.future.set_exception(refusal)
         return job.future
@@ -129,11 +135,7 @@ class DecodePool:
     def close(self) -> None:
         """Serve what was accepted and not cancelled, then end the workers."""
         with self._state:
-            if not self._is_closed:
-                self._is_closed = True
-                for _ in self._threads:
-                    # Behind every frame, whatever its priority.
-                    self._jobs.put((1, next(self._sequence), None))
+            self._is_closed = True
             self._state.notify_all()
         for thread in self._threads:
             thread.join()
@@ -142,26 +144,67 @@ class DecodePool:
         if self._is_closed:
             return _shutting_down()
         if self._failure is not None and self._ready == 0:
-            return Unavailable(Reason.NOT_READY, "no decode worker can start; retry")
+            return _no_worker()
         return None
 
     def _serve(self) -> None:
         """Own one worker: keep it running and feed it."""
         worker = self._started()
-        while (job := self._jobs.get()[2]) is not None:
-            if not job.future.set_running_or_notify_cancel():
-                continue
-            if worker is None:
-                job.future.set_exception(_shutting_down())
-                continue
-            _decode(worker, job)
-            if not worker.is_alive:
-                _LOG.warning("a decode worker ended; starting another")
-                with self._state:
-                    self._ready -= 1
-                worker = self._started()
+        while self._wait_for_job():
+            worker = self._replaced(worker)
+            if (job := self._next_job()) is not None:
+                worker = self._answer(worker, job)
+            del job  # or the last frame stays until the next one comes
+            # Now, so that the next frame does not have to wait for it.
+            worker = self._replaced(worker)
         if worker is not None:
             worker.close()
+
+    def _wait_for_job(self) -> bool:
+        """Wait for a frame; False once the pool is closed and all are served."""
+        with self._state:
+            self._state.wait_for(lambda: self._jobs or self._is_closed)
+            return bool(self._jobs)
+
+    def _next_job(self) -> _Job | None:
+        with self._state:
+            while self._jobs:
+                job = heapq.heappop(self._jobs)[2]
+                if job.future.set_running_or_notify_cancel():
+                    return job
+            return None
+
+    def _replaced(self, worker: DecodeProcess | None) -> DecodeProcess | None:
+        """Return `worker`, or another if it has ended and is still needed."""
+        if worker is None or worker.is_alive:
+            return worker
+        with self._state:
+            if self._is_closed and not self._jobs:
+                return worker
+        return self._restarted()
+
+    def _restarted(self) -> DecodeProcess | None:
+        _LOG.warning("a decode worker ended; starting another")
+        with self._state:
+            self._ready -= 1
+        return self._started()
+
+    def _answer(self, worker: DecodeProcess | None, job: _Job) -> DecodeProcess | None:
+        """Answer `job`, if need be with a second worker; return the last one."""
+        if worker is None:
+            job.future.set_exception(_shutting_down())
+            return None
+        outcome = _outcome(worker, job)
+        if isinstance(outcome, WorkerLost):
+            worker = self._restarted()
+            outcome = _shutting_down() if worker is None else _outcome(worker, job)
+        if isinstance(outcome, WorkerLost):
+            outcome = _no_worker()
+        if isinstance(outcome, Image):
+            job.future.set_result(outcome)
+        else:
+            job.future.set_exception(outcome)
+        return worker
 
     def _started(self) -> DecodeProcess | None:
         """Return a worker that can decode; None if the pool closes before."""
@@ -171,7 +214,7 @@ class DecodePool:
                 worker.wait_ready()
             except SetupError as error:
                 failure = error
-            except OSError:
+            except Exception:
                 failure = SetupError(
                     Reason.CONFIG_INVALID,
                     "the system refuses to start decode workers; raise its limits of "
@@ -183,31 +226,44 @@ class DecodePool:
                     self._failure = None
                     self._state.notify_all()
                 return worker
+            if attempt == 0:
+                _LOG.error("%s", failure.message)
             pause_s = _RETRY_S[min(attempt, len(_RETRY_S) - 1)]
+            self._refuse_waiting(failure)
             with self._state:
-                self._failure = failure
-                self._state.notify_all()
                 if self._state.wait_for(lambda: self._is_closed, pause_s):
                     return None
         return None
 
+    def _refuse_waiting(self, failure: SetupError) -> None:
+        """Note `failure`; without any worker, nobody would serve what waits."""
+        with self._state:
+            self._failure = failure
+            waiting = [] if self._ready else self._jobs
+            self._jobs = self._jobs if self._ready else []
+            self._state.notify_all()
+        for _, _, job in waiting:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(_no_worker())
 
-def _decode(worker: DecodeProcess, job: _Job) -> None:
+
+def _outcome(worker: DecodeProcess, job: _Job) -> Image | Exception:
     if job.expires_s is not None and time.monotonic() > job.expires_s:
-        job.future.set_exception(
-            DeadlineExceeded(
-                Reason.DEADLINE_EXCEEDED, "the frame waited too long to be decoded"
-            )
+        return DeadlineExceeded(
+            Reason.DEADLINE_EXCEEDED, "the frame waited too long to be decoded"
         )
-        return
     try:
-        job.future.set_result(worker.decode(job.content))
-    except SpinertError as error:
-        job.future.set_exception(error)
+        return worker.decode(job.contents[0])
+    except (SpinertError, WorkerLost) as error:
+        return error
     except Exception as error:
         # A bug: the caller must learn of it, and the worker's state is unknown.
         worker.close()
-        job.future.set_exception(error)
+        return error
+
+
+def _no_worker() -> Unavailable:
+    return Unavailable(Reason.NOT_READY, "no decode worker can start; retry")
 
 
 def _shutting_down() -> Unavailable:

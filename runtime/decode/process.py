@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import mmap
@@ -16,11 +17,17 @@ import numpy as np
 
 from spinert.runtime.config import DecodeSettings
 from spinert.runtime.decode import wire
-from spinert.runtime.errors import FrameTooCostly, MalformedFrame, Reason, SetupError
+from spinert.runtime.errors import (
+    FrameTooCostly,
+    MalformedFrame,
+    Reason,
+    SetupError,
+    Unavailable,
+)
 from spinert.runtime.frame import Buffer, DicomFrame, EncodedFrame
 from spinert.runtime.image import Image
 
-__all__ = ["DecodeProcess"]
+__all__ = ["DecodeProcess", "WorkerLost"]
 
 _START_S = 30.0
 """Importing the decoders takes half a second; a busy machine much longer."""
@@ -30,6 +37,16 @@ _ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 """Threads of libraries reserve address space that RLIMIT_AS would count."""
+
+
+_SHORTAGES = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC}
+)
+"""What this process lacks, not what a worker did."""
+
+
+class WorkerLost(Exception):
+    """The worker had ended before it read the frame: another may decode it."""
 
 
 class DecodeProcess:
@@ -44,7 +61,7 @@ class DecodeProcess:
         Raises:
             OSError: The system starts no more processes.
         """
-        self._timeout_s = settings.timeout_s
+        self._settings = settings
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -90,24 +107,33 @@ class DecodeProcess:
         Raises:
             FrameRefused: The frame's own fault, or DECODE_TIMEOUT or DECODER_CRASHED,
                 after which the process is closed.
+            Unavailable: This process is short of memory or open files.
+            WorkerLost: The worker ended before; the process is closed.
         """
         if not content.data:
             raise MalformedFrame(Reason.EMPTY_FRAME, "the frame has no bytes")
-        deadline_s = time.monotonic() + self._timeout_s
+        timeout_s = self._settings.timeout_s
+        deadline_s = time.monotonic() + timeout_s
         try:
             self._request(content)
             self._socket.settimeout(max(0.001, deadline_s - time.monotonic()))
-            reply, fds, _, _ = socket.recv_fds(
+            reply, fds, flags, _ = socket.recv_fds(
                 self._socket, wire.MAX_MESSAGE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
             )
         except TimeoutError:
             self.close()
             raise FrameTooCostly(
                 Reason.DECODE_TIMEOUT,
-                f"decoding took longer than {self._timeout_s:g} s (decode.timeout_s)",
+                f"decoding took longer than {timeout_s:g} s (decode.timeout_s)",
             ) from None
-        except OSError:
-            reply, fds = b"", []
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                raise _short() from None
+            # A worker that ends after it has read the frame closes in order.
+            self.close()
+            raise WorkerLost from None
+        if flags & socket.MSG_CTRUNC and not fds:
+            raise _short()  # there was no room for the descriptor of the image
         return self._image(reply, fds, content.data)
 
     def close(self) -> None:
@@ -133,9 +159,11 @@ class DecodeProcess:
             message: dict[str, Any] = json.loads(reply)
             if "refused" not in message:
                 bulk = _Bulk(fds[0], data, message.get("pixels_at"))
-                return wire.image_from_message(message, bulk.take)
+                return wire.image_from_message(message, bulk.take, self._settings)
             refusal = wire.refusal_from_message(message)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _SHORTAGES:
+                raise _short() from None
             # Gone, or no longer itself: either way it must not decode again.
             self.close()
             raise FrameTooCostly(
@@ -147,6 +175,12 @@ class DecodeProcess:
             for descriptor in fds:
                 os.close(descriptor)
         raise refusal
+
+
+def _short() -> Unavailable:
+    return Unavailable(
+        Reason.NOT_READY, "the server is short of memory or open files; retry later"
+    )
 
 
 def _started(socket_fd: int, settings: DecodeSettings) -> subprocess.Popen[bytes]:

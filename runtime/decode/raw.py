@@ -11,9 +11,11 @@ from spinert.runtime.decode.gate import PixelLayout, refuse_costly
 from spinert.runtime.decode.stored import spacing_notes, stored_from_words
 from spinert.runtime.errors import MalformedFrame, Reason, UnsupportedFrame
 from spinert.runtime.frame import RawFrame
-from spinert.runtime.image import Image, Spacing, VoiFunction, Window
+from spinert.runtime.image import Image, Rescale, Spacing, VoiFunction, Window
 
-__all__ = ["image_from_raw", "is_valid_window"]
+__all__ = ["image_from_raw", "is_valid_rescale", "is_valid_window"]
+
+_MAX_RESCALE = 1e100
 
 
 def image_from_raw(frame: RawFrame, settings: DecodeSettings) -> Image:
@@ -67,6 +69,15 @@ def is_valid_window(window: Window) -> bool:
     return window.width > 0
 
 
+def is_valid_rescale(rescale: Rescale) -> bool:
+    """Tell whether `rescale` has a meaning: finite, not flat, and far from overflow.
+
+    Real ones stay below 1e9; beyond 1e100 sums and windows of values overflow.
+    """
+    slope, intercept = abs(rescale.slope), abs(rescale.intercept)
+    return 0 < slope <= _MAX_RESCALE and intercept <= _MAX_RESCALE
+
+
 def _refuse_wrong_length(length: int, layout: PixelLayout) -> None:
     if length == 0:
         raise MalformedFrame(Reason.PIXEL_DATA_MISSING, "the frame has no pixels")
@@ -84,15 +95,11 @@ def _refuse_meaningless(frame: RawFrame) -> None:
             Reason.MALFORMED_RAW_IMAGE,
             "the window must be finite and its width at least 1 (LINEAR) or above 0",
         )
-    scale = frame.rescale
-    if scale and not (math.isfinite(scale.intercept) and _is_factor(scale.slope)):
+    if frame.rescale is not None and not is_valid_rescale(frame.rescale):
         raise MalformedFrame(
-            Reason.MALFORMED_RAW_IMAGE, "the rescale must be finite, its slope not 0"
+            Reason.MALFORMED_RAW_IMAGE,
+            "the rescale must be finite and below 1e100, its slope not 0",
         )
-
-
-def _is_factor(value: float) -> bool:
-    return math.isfinite(value) and value != 0
 
 
 def _is_size(spacing: Spacing) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import math
+import re
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spinert.runtime.config import DecodeSettings
+from spinert.runtime.decode.raw import is_valid_rescale, is_valid_window
 from spinert.runtime.errors import (
     FrameRefused,
     FrameTooCostly,
@@ -57,6 +59,7 @@ _CLASSES: dict[str, type[FrameRefused]] = {
     for cls in (FrameRefused, FrameTooCostly, MalformedFrame, UnsupportedFrame)
 }
 _MAX_TEXT = 500
+_UID = re.compile(r"[0-9.]{0,64}")
 
 
 def settings_to_json(settings: DecodeSettings) -> str:
@@ -137,12 +140,15 @@ class Take(Protocol):
         ...
 
 
-def image_from_message(message: dict[str, Any], take: Take) -> Image:
+def image_from_message(
+    message: dict[str, Any], take: Take, limits: DecodeSettings
+) -> Image:
     """Rebuild an image.
 
     Args:
         message: From `message_from_image`; not trusted.
         take: Where the arrays come from.
+        limits: Those the worker was given: whoever took it over may not exceed them.
 
     Raises:
         Exception: Of any kind, if the message is not one of `message_from_image`.
@@ -152,10 +158,11 @@ def image_from_message(message: dict[str, Any], take: Take) -> Image:
         for name in ("modality_lut", "voi_lut")
         if name in message
     }
-    rows, columns = (_within(message[name], 1, 65535) for name in ("rows", "columns"))
+    low, high = limits.min_edge_px, limits.max_edge_px
+    rows, columns = (_within(message[name], low, high) for name in ("rows", "columns"))
     dtype = np.dtype(_DTYPES[message["dtype"]])
+    _within(rows * columns * dtype.itemsize, 1, limits.max_pixel_mib * 2**20)
     pixels: Stored = take(dtype, rows * columns, is_pixels=True)
-    window, spacing = message.get("window"), message.get("spacing")
     return Image(
         pixels=pixels.reshape(rows, columns),
         bits_stored=_within(message["bits_stored"], 1, 16),
@@ -163,15 +170,9 @@ def image_from_message(message: dict[str, Any], take: Take) -> Image:
         is_display_ready=message["is_display_ready"] is True,
         modality=tables.get("modality_lut") or _rescale(message.get("rescale")),
         voi_lut=tables.get("voi_lut"),
-        window=window
-        and Window(
-            center=_finite(window[0]),
-            width=_finite(window[1]),
-            function=VoiFunction(window[2]),
-        ),
-        spacing=spacing
-        and Spacing(row_mm=_finite(spacing[0]), column_mm=_finite(spacing[1])),
-        study_uid=str(message["study_uid"])[:64],
+        window=_window(message.get("window")),
+        spacing=_spacing(message.get("spacing")),
+        study_uid=_uid(message["study_uid"]),
         notes=frozenset(Note(value) for value in message["notes"]),
     )
 
@@ -180,13 +181,49 @@ def _table(header: list[int], take: Take) -> LookupTable:
     first, bits, n_entries = header
     n_entries = _within(n_entries, 1, 2**16)
     entries = take(np.dtype(np.uint16), n_entries, is_pixels=False)
-    return LookupTable(first=int(first), bits=_within(bits, 8, 16), entries=entries)
+    return LookupTable(
+        first=_within(first, -(2**16), 2**16),
+        bits=_within(bits, 8, 16),
+        entries=entries,
+    )
+
+
+def _window(values: list[Any] | None) -> Window | None:
+    if values is None:
+        return None
+    window = Window(
+        center=_finite(values[0]),
+        width=_finite(values[1]),
+        function=VoiFunction(values[2]),
+    )
+    if not is_valid_window(window):
+        raise ValueError("not a window")
+    return window
+
+
+def _spacing(values: list[float] | None) -> Spacing | None:
+    if values is None:
+        return None
+    row_mm, column_mm = (_finite(value) for value in values)
+    if min(row_mm, column_mm) <= 0:
+        raise ValueError("not a spacing")
+    return Spacing(row_mm=row_mm, column_mm=column_mm)
+
+
+def _uid(text: str) -> str:
+    # Also keeps lone surrogates out, which JSON can hold and no reply can.
+    if not _UID.fullmatch(text):
+        raise ValueError("not a UID")
+    return text
 
 
 def _rescale(values: list[float] | None) -> Rescale | None:
     if values is None:
         return None
-    return Rescale(slope=_finite(values[0]), intercept=_finite(values[1]))
+    rescale = Rescale(slope=_finite(values[0]), intercept=_finite(values[1]))
+    if not is_valid_rescale(rescale):
+        raise ValueError("not a rescale")
+    return rescale
 
 
 def _finite(value: float) -> float:

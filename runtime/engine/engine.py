@@ -134,7 +134,7 @@ class Engine:
         self._admission.admit(job)
         # A future keeps its callbacks when done. A strong reference here would keep
         # job and payload until a garbage collection; admission holds it until then.
-        job.future.add_done_callback(partial(self._left, lambda job=job: job))
+        job.future.add_done_callback(partial(self._left, ref(job)))
         if isinstance(request.content, RawFrame):
             self._preparation.put(job)
         else:

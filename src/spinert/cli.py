@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_EXTRAS = {
+    **dict.fromkeys(("grpc_health", "imagecodecs", "uvloop"), "cpu"),
+    **dict.fromkeys(
+        ("onnx", "onnxruntime", "onnxscript", "safetensors", "torch"), "cpu,export"
+    ),
+}
+"""Packages that only some commands need, and the extras that bring them."""
+
 _DIRECTORY = click.Path(path_type=Path)
 
 
@@ -185,6 +193,11 @@ def _explain(error: Exception) -> str | None:
 
     if isinstance(error, SpinertError):
         return f"{error.reason}: {error.message}"
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        return (
+            f"the package {error.name} is not installed: "
+            f"pip install 'spinert[{_EXTRAS[error.name]}]'"
+        )
     if type(error).__module__.startswith("spinert."):
         return str(error)
     return None

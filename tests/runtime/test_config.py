@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from spinert.runtime.config import Settings, settings_from_toml
+from spinert.runtime.config import GoldenSettings, Settings, settings_from_toml
 from spinert.runtime.errors import ConfigError
 
 
@@ -59,3 +61,21 @@ def test_a_wrong_setting_is_named(tmp_path, text, words):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read .*absent\.toml"):
         settings_from_toml(tmp_path / "absent.toml")
+
+
+def test_passes_are_stored_where_the_settings_or_the_user_say(monkeypatch):
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/x")
+    assert GoldenSettings().directory() == Path("/home/x/.local/state/spinert")
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    assert GoldenSettings().directory() == Path("/state/spinert")
+    assert GoldenSettings(state_dir="/own").directory() == Path("/own")
+
+
+def test_a_user_without_a_home_has_nowhere_to_store_passes(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert GoldenSettings().directory() is None

@@ -29,6 +29,7 @@ from spinert.runtime.client import (
     Priority,
     RequestFailed,
 )
+from spinert.runtime.client.errors import failure_from_rpc_error
 from spinert.runtime.config import ServerSettings
 from spinert.runtime.errors import Overloaded, Reason, Unavailable, UnsupportedFrame
 
@@ -317,6 +318,16 @@ def test_a_stream_that_breaks_says_why():
 
     error = with_client(script, device="x" * 65)
     assert error.reason == Reason.FIELD_TOO_LONG
+
+
+def test_a_stream_that_ends_while_a_frame_is_written_is_a_server_that_left():
+    """grpc.aio hides the server's status then, and calls it an internal error."""
+    lost = grpc.aio.AioRpcError(
+        grpc.StatusCode.INTERNAL, None, None, "Internal error from Core"
+    )
+    failure = failure_from_rpc_error(lost)
+    assert failure.status is grpc.StatusCode.UNAVAILABLE
+    assert "ended the stream" in failure.message
 
 
 # ------------------------------------------------------------------------ sync

@@ -25,6 +25,7 @@ from support.engines import (
 )
 
 from spinert.proto import bundle_pb2 as pb
+from spinert.runtime.engine.input_hash import input_sha256
 from spinert.runtime.errors import (
     BackendError,
     DeadlineExceeded,
@@ -87,7 +88,7 @@ def test_a_raw_frame_becomes_a_verdict(bundle, backend):
     assert len(bright.verdict.findings) == 8
     assert len(dark.verdict.findings) == 0
     assert (bright.verdict.rows, bright.verdict.columns) == (80, 64)
-    assert bright.input_sha256 == hashlib.sha256(raw(BRIGHT).data).hexdigest()
+    assert bright.input_sha256 == input_sha256(raw(BRIGHT))
     assert max(f.box.x_max for f in bright.verdict.findings) <= 64
 
 
