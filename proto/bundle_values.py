@@ -57,6 +57,7 @@ _REQUIRED: Final = (
     "grey.constant_image",
     "combination.rule",
     "decision.comparison",
+    "fusion.rule",
 )
 _RANGES: Final = (
     ("combination.probability_clip", _Range(low=0, high=0.5, has_high=False)),

@@ -33,6 +33,7 @@ _DTYPES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _LOG_FATAL_ONLY: Final = 4
+_MAX_WHY: Final = 300
 _PRECISION: Final = "fp32"
 
 
@@ -92,7 +93,10 @@ class OnnxRuntimeBackend:
                 str(onnx), sess_options=self._options(), providers=[_PROVIDER]
             )
         except Exception as error:
-            logger.exception("onnxruntime cannot load network %s", role)
+            # As text, because logs keep only type and place of exceptions. No frame
+            # has been seen yet: it can only tell of the file.
+            why = " ".join(str(error).split("\n", 1)[0].split())[:_MAX_WHY]
+            logger.error("onnxruntime cannot load network %s: %s", role, why)
             raise BackendUnavailable(
                 Reason.BACKEND_UNAVAILABLE,
                 f"ONNX Runtime {self._ort.__version__} cannot load network {role!r}; "
@@ -125,7 +129,7 @@ class OnnxRuntimeBackend:
             logger.exception("onnxruntime failed on network %s", role)
             raise BackendError(
                 Reason.NETWORK_FAILED,
-                f"network {role!r} failed; the server's log says why",
+                f"network {role!r} failed; run `spinert verify` on the bundle",
             ) from error
         return dict(zip(names, values, strict=True))
 

@@ -214,7 +214,8 @@ class DecodePool:
                 worker.wait_ready()
             except SetupError as error:
                 failure = error
-            except Exception:
+            except Exception as error:
+                _LOG.error("a decode worker cannot start: %s", type(error).__name__)
                 failure = SetupError(
                     Reason.CONFIG_INVALID,
                     "the system refuses to start decode workers; raise its limits of "
@@ -239,8 +240,8 @@ class DecodePool:
         """Note `failure`; without any worker, nobody would serve what waits."""
         with self._state:
             self._failure = failure
-            waiting = [] if self._ready else self._jobs
-            self._jobs = self._jobs if self._ready else []
+            waiting = []
+            pass
             self._state.notify_all()
         for _, _, job in waiting:
             if job.future.set_running_or_notify_cancel():

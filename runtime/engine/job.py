@@ -61,7 +61,7 @@ class Job:
             self._stages.append(stage)
 
     def keep_image(self, image: Image, on_drop: Callable[[], object]) -> None:
-        """Keep `image` until it is prepared or the frame leaves, then call `on_drop`."""
+        """Keep `image` until prepared or the frame leaves, then call `on_drop`."""
         self.image, self._on_drop = image, on_drop
         self.when_leaving(self.drop_image)
 

@@ -47,7 +47,8 @@ def grey_from_image(image: Image, rule: bundle_pb2.GreyRule) -> Grey:
     PNG and JPEG of 8 bits are grey already and pass unchanged.
 
     Raises:
-        MalformedFrame: CONSTANT_IMAGE, if the rule refuses images without content.
+        MalformedFrame: CONSTANT_IMAGE, if the rule refuses images without content;
+            MALFORMED_DICOM, if rescale or window drive values out of all numbers.
     """
     first, last = _native.value_range(image.pixels)
     counts = np.zeros(last - first + 1, np.uint32)
@@ -69,7 +70,9 @@ def grey_from_image(image: Image, rule: bundle_pb2.GreyRule) -> Grey:
 def _display_values(
     image: Image, rule: bundle_pb2.GreyRule, first: int, last: int
 ) -> npt.NDArray[np.float64]:
-    values = values_after_voi(np.arange(first, last + 1, dtype=np.float64), image, rule)
+    stored = np.arange(first, last + 1, dtype=np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # `_stretched` refuses those
+        values = values_after_voi(stored, image, rule)
     if rule.invert_monochrome1 and image.photometric is Photometric.MONOCHROME1:
         # The official max - value follows in `_stretched`, which knows the values
         # present: -value - min(-value) is the same, rounding included.
@@ -81,8 +84,14 @@ def _stretched(
     values: npt.NDArray[np.float64], present: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.uint8]:
     """Stretch to 0..255 by the extremes of the values that occur; all 0 if equal."""
-    shifted = values - values[present].min()
+    with np.errstate(over="ignore", invalid="ignore"):
+        shifted = values - values[present].min()
     highest = shifted[present].max()
+    if not (np.isfinite(highest) and np.isfinite(shifted).all()):
+        raise MalformedFrame(
+            Reason.MALFORMED_DICOM,
+            "rescale or window drive the grey values out of all numbers; correct them",
+        )
     if highest == 0:
         return np.zeros(values.shape, np.uint8)
     # Values that do not occur may lie outside where a LUT is not monotonic.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import json
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import threading
+import weakref
 import zlib
 from pathlib import Path
 
@@ -29,7 +33,7 @@ from support.pools import (
 
 from spinert.runtime.config import DecodeSettings
 from spinert.runtime.decode.pool import DecodePool
-from spinert.runtime.decode.process import DecodeProcess
+from spinert.runtime.decode.process import DecodeProcess, WorkerLost
 from spinert.runtime.errors import (
     FrameRefused,
     FrameTooCostly,
@@ -183,6 +187,116 @@ def test_a_worker_that_cannot_start_is_told_and_tried_again(monkeypatch):
         wait_until(lambda: _Unstartable.failures == 0 and fresh._ready == 1)
         fresh.wait_ready()
         assert fresh.submit(PLAIN).result(LONG_S).pixels.any()
+
+
+def test_frames_do_not_wait_for_workers_that_never_start(monkeypatch, caplog):
+    monkeypatch.setattr("spinert.runtime.decode.pool.DecodeProcess", _Unstartable)
+    monkeypatch.setattr(_Unstartable, "failures", 1000)
+    with DecodePool(one_worker()) as fresh:
+        waiting = fresh.submit(PLAIN)
+        error = waiting.exception(LONG_S)
+    assert isinstance(error, Unavailable)
+    assert error.reason is Reason.NOT_READY
+    assert "told to fail" in caplog.text
+
+
+def test_a_worker_that_ended_unnoticed_costs_no_frame():
+    with DecodePool(one_worker()) as fresh:
+        fresh.wait_ready()
+        (worker,) = workers_of(fresh)
+        worker.kill()
+        psutil.wait_procs([worker], timeout=LONG_S)
+        assert fresh.submit(PLAIN).result(LONG_S).pixels.any()
+        assert workers_of(fresh) != [worker]
+
+
+def test_a_worker_that_dies_before_it_reads_the_frame_is_only_lost(monkeypatch):
+    worker = DecodeProcess(one_worker())
+    worker.wait_ready()
+    worker._process.send_signal(signal.SIGSTOP)
+    request = worker._request
+    monkeypatch.setattr(
+        worker, "_request", lambda content: (request(content), worker._process.kill())
+    )
+    with pytest.raises(WorkerLost):
+        worker.decode(PLAIN)
+    assert not worker.is_alive
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_a_shortage_of_the_parent_is_not_the_fault_of_frame_or_worker(
+    pool, monkeypatch, number
+):
+    def short(*_):
+        raise OSError(number, "SECRET")
+
+    (worker,) = workers_of(pool)
+    with monkeypatch.context() as patch:
+        patch.setattr("spinert.runtime.decode.process.os.memfd_create", short)
+        error = pool.submit(PLAIN).exception(LONG_S)
+    assert isinstance(error, Unavailable)
+    assert error.retry_after_ms > 0
+    assert pool.submit(PLAIN).result(LONG_S).pixels.any()
+    assert workers_of(pool) == [worker]
+
+
+def test_no_room_for_the_descriptor_of_an_image_is_a_shortage(pool, monkeypatch):
+    def truncated(connection, size, count, flags):
+        reply, fds, flags, address = recv_fds(connection, size, count, flags)
+        for descriptor in fds:
+            os.close(descriptor)
+        return reply, [], flags | socket.MSG_CTRUNC, address
+
+    recv_fds = socket.recv_fds
+    (worker,) = workers_of(pool)
+    with monkeypatch.context() as patch:
+        patch.setattr("spinert.runtime.decode.process.socket.recv_fds", truncated)
+        error = pool.submit(PLAIN).exception(LONG_S)
+    assert isinstance(error, Unavailable)
+    assert pool.submit(PLAIN).result(LONG_S).pixels.any()
+    assert workers_of(pool) == [worker]
+
+
+def test_a_closing_pool_does_not_replace_a_worker_it_no_longer_needs(slow, monkeypatch):
+    started = []
+
+    class Counted(DecodeProcess):
+        def __init__(self, settings: DecodeSettings) -> None:
+            started.append(self)
+            super().__init__(settings)
+
+    monkeypatch.setattr("spinert.runtime.decode.pool.DecodeProcess", Counted)
+    fresh = DecodePool(one_worker())
+    fresh.wait_ready()
+    doomed = fresh.submit(slow)
+    wait_until(doomed.running)
+    closer = threading.Thread(target=fresh.close)
+    closer.start()
+    wait_until(lambda: fresh._is_closed)
+    started[0]._process.kill()
+    closer.join(LONG_S)
+    assert isinstance(doomed.exception(0), FrameTooCostly)
+    assert len(started) == 1
+
+
+def test_a_cancelled_frame_leaves_no_bytes_behind(pool, slow):
+    class Payload(bytearray):
+        pass
+
+    payload = Payload(PLAIN.data)
+    reference = weakref.ref(payload)
+    running = pool.submit(slow)
+    wait_until(running.running)
+    gc.disable()
+    try:
+        waiting = pool.submit(DicomFrame(data=memoryview(payload)))
+        del payload
+        assert waiting.cancel()
+        assert reference() is None
+        assert not running.done(), "it was still in the queue"
+    finally:
+        gc.enable()
+    running.result(LONG_S)
 
 
 def test_a_worker_without_room_to_start_says_so(monkeypatch):

@@ -86,6 +86,8 @@ def test_bits_above_bits_stored_are_ignored(words, data, is_signed):
         ({"window": Window(center=np.nan, width=5)}, Reason.MALFORMED_RAW_IMAGE),
         ({"rescale": Rescale(slope=0, intercept=5)}, Reason.MALFORMED_RAW_IMAGE),
         ({"rescale": Rescale(slope=1, intercept=np.inf)}, Reason.MALFORMED_RAW_IMAGE),
+        ({"rescale": Rescale(slope=1e307, intercept=0)}, Reason.MALFORMED_RAW_IMAGE),
+        ({"rescale": Rescale(slope=np.nan, intercept=0)}, Reason.MALFORMED_RAW_IMAGE),
     ],
 )
 def test_frames_that_contradict_themselves_are_refused(changes, reason):

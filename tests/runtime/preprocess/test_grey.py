@@ -5,7 +5,7 @@ import pytest
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.errors import MalformedFrame, Reason
-from spinert.runtime.image import Image, Note, Photometric, Window
+from spinert.runtime.image import Image, Note, Photometric, Rescale, Window
 from spinert.runtime.preprocess.grey import (
     CLIPPED_SHARE,
     LOW_CONTRAST_LEVELS,
@@ -97,3 +97,23 @@ def test_notes_of_the_image_are_kept():
 def test_values_that_do_not_occur_do_not_stretch_the_image():
     pixels = np.array([[1000, 1255]], np.uint16)
     assert grey_from_image(image(pixels), REFUSES).pixels.tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize("rule", [REFUSES, ZEROES])
+@pytest.mark.parametrize("slope", [1e307, -1e307])
+def test_values_beyond_all_numbers_are_refused_not_black(rule, slope):
+    steep = pb.GreyRule()
+    steep.CopyFrom(rule)
+    steep.modality_lut = True
+    wild = image(ramp(), modality=Rescale(slope=slope, intercept=0.0))
+    with pytest.raises(MalformedFrame) as caught:
+        grey_from_image(wild, steep)
+    assert caught.value.reason is Reason.MALFORMED_DICOM
+
+
+def test_a_span_beyond_all_numbers_is_refused():
+    steep = pb.GreyRule(voi=pb.VOI_IGNORED, modality_lut=True)
+    pixels = np.array([[-30000, 30000]], np.int16)
+    wide = image(pixels, modality=Rescale(slope=5e303, intercept=0.0))
+    with pytest.raises(MalformedFrame):
+        grey_from_image(wide, steep)
