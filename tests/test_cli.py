@@ -241,7 +241,7 @@ def test_analyze_needs_a_server_or_a_bundle(folder):
 
 def test_analyze_says_when_no_server_answers(folder):
     done = spinert("analyze", folder, "--server", "127.0.0.1:1", code=2)
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith("error: UNAVAILABLE: ")
     assert "127.0.0.1:1" in done.stderr
 
 

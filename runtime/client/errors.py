@@ -46,7 +46,8 @@ class RequestFailed(Exception):
         retry_after_ms: int = 0,
     ) -> None:
         """Carry everything the server told."""
-        super().__init__(f"{status.name} {reason}: {message}")
+        told = f"{status.name} {reason}" if reason else status.name
+        super().__init__(f"{told}: {message}")
         self.reason = reason
         self.message = message
         self.status = status

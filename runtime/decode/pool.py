@@ -36,11 +36,11 @@ class _Job:
     def __init__(
         self, content: DicomFrame | EncodedFrame, expires_s: float | None
     ) -> None:
-        self.contents = [content]
+        self.contents = contents = [content]
         self.expires_s = expires_s
         self.future: Future[Image] = Future()
         # The list alone: a future keeps its callbacks, and would keep the job.
-        self.future.add_done_callback(lambda _, held=self.contents: held.clear())
+        self.future.add_done_callback(lambda _: contents.clear())
 
 
 class DecodePool:
@@ -240,8 +240,8 @@ class DecodePool:
         """Note `failure`; without any worker, nobody would serve what waits."""
         with self._state:
             self._failure = failure
-            waiting = []
-            pass
+            waiting = [] if self._ready else self._jobs
+            self._jobs = self._jobs if self._ready else []
             self._state.notify_all()
         for _, _, job in waiting:
             if job.future.set_running_or_notify_cancel():

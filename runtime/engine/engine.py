@@ -158,8 +158,8 @@ class Engine:
         Calling twice is harmless.
         """
         error = shutting_down()
-        stages = [self._decoding, self._preparation, *self._lanes.values()]
-        queues = [stage.queue for stage in stages]
+        queues = [self._decoding.queue, self._preparation.queue]
+        queues += [lane.queue for lane in self._lanes.values()]
         self._admission.close(error)
         for queue in queues:
             queue.drain()

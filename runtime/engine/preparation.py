@@ -54,10 +54,10 @@ class Preparation:
         return batch is not None
 
     def _serve(self, job: Job, start_s: float) -> None:
-        error = self._failure(job, start_s)
+        failure = self._failure(job, start_s)
         job.drop_image()
-        if error is not None:
-            job.fail(error)
+        if failure is not None:
+            job.fail(failure)
             return
         try:
             self._hand_on(job)

@@ -79,7 +79,7 @@ def _server(job: Job, progress: Console) -> Iterator[str]:
                 stage = event.get("stage") or event.get("event", "")
                 nonlocal fraction
                 fraction = max(fraction, float(event.get("percent", 0)) / 100)
-                update(f"server: {stage}", fraction)
+                update(f"server: {stage}".replace("_", " "), fraction)
 
             address = stack.enter_context(local_server(job.bundle, show))
         yield address

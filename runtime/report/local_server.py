@@ -72,13 +72,13 @@ def _address_when_ready(
     for line in process.stderr or ():
         event = _event_from_line(line)
         if event is None:
-            last.append(line.strip())
+            last.append(line.strip().removeprefix("error: "))
             continue
         on_event(event)
         if event.get("event") == "ready":
             return str(event["address"])
     raise Unavailable(
-        Reason.NOT_READY, "the server ended before it was ready: " + " | ".join(last)
+        Reason.NOT_READY, "the server could not start: " + " | ".join(last)
     )
 
 

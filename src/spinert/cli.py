@@ -172,7 +172,7 @@ def analyze(
     answers = run_job(job, _console(), _console(stderr=True))
     errors = [a.outcome for a in answers if isinstance(a.outcome, FileError)]
     if not all(error.is_refusal for error in errors):
-        pass
+        sys.exit(1)
 
 
 def _settings(config: Path | None) -> Settings:

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 import grpc
 import numpy as np
 import pytest
+from support.engines import GatedBackend, running_engine, tiny_bundle
 from support.fronts import (
     ScriptedEngine,
     answer_with,
     front_in_a_thread,
+    identity,
     serving_front,
 )
 
@@ -30,8 +32,11 @@ from spinert.runtime.client import (
     RequestFailed,
 )
 from spinert.runtime.client.errors import failure_from_rpc_error
-from spinert.runtime.config import ServerSettings
+from spinert.runtime.config import EngineSettings, ServerSettings, Settings
 from spinert.runtime.errors import Overloaded, Reason, Unavailable, UnsupportedFrame
+from spinert.runtime.server.front import Front
+from spinert.runtime.server.service import limits_from_settings
+from spinert.runtime.server.stream import Serving
 
 SMALL = ServerSettings(listen="127.0.0.1:0", max_message_mib=1)
 TWELVE_BIT = PixelFormat(bits_stored=12)
@@ -328,6 +333,30 @@ def test_a_stream_that_ends_while_a_frame_is_written_is_a_server_that_left():
     failure = failure_from_rpc_error(lost)
     assert failure.status is grpc.StatusCode.UNAVAILABLE
     assert "ended the stream" in failure.message
+
+
+@pytest.mark.parametrize("limit", ["max_frames_per_device", "max_frames"])
+def test_a_client_that_obeys_credit_and_is_alone_is_never_refused(tmp_path, limit):
+    settings = Settings(
+        server=ServerSettings(listen="127.0.0.1:0"),
+        engine=EngineSettings(max_batch=1, prepare_threads=1, **{limit: 3}),
+    )
+    backend = GatedBackend()
+    bundle = tiny_bundle(tmp_path)
+
+    async def main(engine):
+        limits = limits_from_settings(settings)
+        serving = Serving(engine=engine, identity=identity(), clock=time.monotonic)
+        async with Front(settings.server, limits) as front:
+            await front.serve(serving)
+            async with AsyncClient(front.address) as client:
+                frames = several(*(frame(80, 64) for _ in range(40)))
+                return await collected(client.stream(frames))
+
+    limits = {"max_batch": 1, limit: 3}
+    with running_engine(bundle, backend, clock=time.monotonic, **limits) as engine:
+        answers = asyncio.run(main(engine))
+    assert [getattr(answer, "reason", "") for answer in answers] == [""] * 40
 
 
 # ------------------------------------------------------------------------ sync

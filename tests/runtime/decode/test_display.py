@@ -81,6 +81,9 @@ def test_rescale_needs_slope_and_intercept():
     both = {SLOPE: ("DS", "2.5"), INTERCEPT: ("DS", "-1024")}
     assert decoded(both).modality == Rescale(slope=2.5, intercept=-1024)
     assert decoded({SLOPE: ("DS", "2.5")}).modality is None
+    for slope in ("0", "1e307"):
+        with pytest.raises(MalformedFrame):
+            decoded({SLOPE: ("DS", slope), INTERCEPT: ("DS", "0")})
 
 
 # --------------------------------------------------------------- lookup tables

@@ -662,6 +662,21 @@ def test_a_decoded_image_holds_its_place_until_it_is_prepared(
         assert len(decoder.futures) == 4
 
 
+def test_a_prepared_frame_returns_its_place_while_it_waits_for_a_network(
+    bundle, backend
+):
+    decoder = HeldDecoder()
+    with running_engine(
+        bundle, backend, decoder=decoder, max_delay_ms=0, workers=1, prepare_threads=1
+    ) as engine:
+        backend.gate.clear()
+        for _ in range(3):
+            engine.submit(request(DicomFrame(data=b"d"), outputs=CLASS_ONLY))
+        decoder.futures[0].set_result(image())
+        backend.wait_until_running()
+        assert len(decoder.futures) == 3
+
+
 def test_a_step_that_fails_answers_its_frames_and_the_thread_goes_on(
     bundle, backend, monkeypatch, caplog
 ):

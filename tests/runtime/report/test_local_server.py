@@ -53,7 +53,7 @@ def test_a_server_that_does_not_end_is_killed(program, monkeypatch):
 def test_a_server_that_cannot_start_says_why(program):
     program(BROKEN)
     with (
-        pytest.raises(Unavailable, match="BUNDLE_MISSING: there is none"),
+        pytest.raises(Unavailable, match="start: BUNDLE_MISSING: there is none"),
         local_server(Path("bundle"), lambda event: None),
     ):
         pass
