@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import grpc
+import uvloop
 
 OPTIONS = [
     ("grpc.max_receive_message_length", 64 * 2**20),
@@ -30,8 +30,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    if "--uvloop" in sys.argv:
-        import uvloop
-
-        uvloop.install()
-    asyncio.run(main())
+    uvloop.run(main())

@@ -9,6 +9,8 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+import uvloop
+
 from spinert.runtime.backends import Capabilities
 from spinert.runtime.bundle import load_bundle
 from spinert.runtime.config import ServerSettings, Settings
@@ -77,4 +79,4 @@ async def main(bundle_directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    uvloop.run(main(Path(sys.argv[1])))
