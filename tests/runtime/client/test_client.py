@@ -427,11 +427,14 @@ def interrupted_once(condition):
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
+    # Jobs started in the background inherit that Ctrl-C is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread.start()
     try:
         yield
     finally:
         thread.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_ends_a_sync_stream_that_waits_for_an_answer():
