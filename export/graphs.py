@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,16 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinert.export.architectures import CLASSIFIER, DETECTOR, Architecture
+from spinert.export.architecture import CLASSIFIER, DETECTOR
 from spinert.export.errors import RecipeError
-from spinert.export.members import Member, architecture_of, loaded_member
+from spinert.export.members import (
+    Member,
+    OpenedMember,
+    OpenedRecipe,
+    loaded_member,
+)
 from spinert.export.networks.detector import DetectorGraph
 from spinert.export.networks.ensemble import ClassifierEnsemble
-from spinert.export.networks.grey_input import GreyInput
+from spinert.export.networks.grey_input import input_stage
 from spinert.export.onnx_from_torch import GraphSpec
 from spinert.export.preprocess import NetworkFrame
-from spinert.export.recipe import MemberRecipe, Recipe
-from spinert.export.untrained import Calibration
+from spinert.export.untrained.calibration import Calibration
 from spinert.proto import bundle_pb2 as pb
 
 __all__ = ["Graph", "classifier_graph", "detector_graph"]
@@ -53,11 +57,11 @@ class Graph:
 class _Source:
     """What members of one role are built from."""
 
-    recipe: Recipe
+    opened: OpenedRecipe
     bundle: pb.Bundle
     role: str
     frames: Sequence[NetworkFrame]
-    grey: GreyInput
+    grey: nn.Module
 
     def calibration(self, seed: int) -> Calibration:
         """Take the largest group of golden frames that share a size."""
@@ -77,72 +81,61 @@ class _Source:
             threshold=self.bundle.decision.threshold,
         )
 
-    def member(
-        self, member: MemberRecipe, architectures: Mapping[str, Architecture]
-    ) -> Member:
-        """Load one member and record its role and hidden settings."""
+    def member(self, opened: OpenedMember) -> Member:
+        """Load one member and record its hidden settings."""
         loaded = loaded_member(
-            self.recipe,
-            member,
-            architecture_of(member, self.role, architectures),
-            classes=len(self.bundle.classes),
-            calibration=self.calibration,
+            opened, classes=len(self.bundle.classes), calibration=self.calibration
         )
-        loaded.record.role = self.role
         options = self.bundle.networks[self.role].import_options
         for key, value in loaded.options.items():
-            options[f"{member.name}.{key}"] = str(value).lower()
+            options[f"{opened.recipe.name}.{key}"] = str(value).lower()
         return loaded
 
 
 def _source(
-    recipe: Recipe, bundle: pb.Bundle, role: str, frames: Sequence[NetworkFrame]
+    opened: OpenedRecipe, bundle: pb.Bundle, role: str, frames: Sequence[NetworkFrame]
 ) -> _Source:
     stated = bundle.networks[role].input
-    grey = GreyInput(mean=stated.mean, std=stated.std, fill=stated.fill)
-    return _Source(recipe=recipe, bundle=bundle, role=role, frames=frames, grey=grey)
+    grey = input_stage(stated)
+    return _Source(opened=opened, bundle=bundle, role=role, frames=frames, grey=grey)
 
 
 def classifier_graph(
-    recipe: Recipe,
-    bundle: pb.Bundle,
-    frames: Sequence[NetworkFrame],
-    architectures: Mapping[str, Architecture],
+    opened: OpenedRecipe, bundle: pb.Bundle, frames: Sequence[NetworkFrame]
 ) -> Graph:
     """Load every classifier and join them to one graph, `image` to `logits`."""
-    source = _source(recipe, bundle, CLASSIFIER, frames)
-    members = tuple(source.member(m, architectures) for m in recipe.classifiers)
+    source = _source(opened, bundle, CLASSIFIER, frames)
+    members = tuple(source.member(member) for member in opened.classifiers)
     module = ClassifierEnsemble(source.grey, [member.network for member in members])
     spec = GraphSpec(inputs=("image",), outputs=("logits",), dynamic=({0: "batch"},))
     return Graph(module=module.eval(), spec=spec, members=members)
 
 
 def detector_graph(
-    recipe: Recipe,
-    bundle: pb.Bundle,
-    frames: Sequence[NetworkFrame],
-    architectures: Mapping[str, Architecture],
+    opened: OpenedRecipe, bundle: pb.Bundle, frames: Sequence[NetworkFrame]
 ) -> Graph:
-    """Load the detector; its graph gives the K best candidates of each frame.
-
-    Raises:
-        RecipeError: The network has fewer than K class scores.
-    """
-    source = _source(recipe, bundle, DETECTOR, frames)
-    member = source.member(recipe.detector, architectures)
+    """Load the detector; its graph gives K candidates of each frame."""
+    source = _source(opened, bundle, DETECTOR, frames)
+    member = source.member(opened.detector)
     network = bundle.networks[DETECTOR]
-    candidates = network.detection.candidates
-    available = int(member.options.get("proposals", candidates)) * len(bundle.classes)
-    if candidates > available:
-        message = f"the detector has only {available} class scores"
-        raise RecipeError(f"bundle.networks.detector.detection.candidates: {message}")
+    architecture = opened.detector.architecture
+    count = network.detection.candidates
+    available = architecture.available(member.options, len(bundle.classes))
+    module = DetectorGraph(
+        source.grey, member.network, count if count < available else None
+    )
     axes = {0: "batch"}
     if network.input.canvas.WhichOneof("kind") in _FREE_CANVASES:
         axes |= {2: "height", 3: "width"}
+    operators = architecture.operators(member.options)
+    network.operators.extend(operators)
+    outputs: tuple[str, ...] = ("boxes", "scores", "labels")
+    if architecture.has_status(member.options):
+        outputs += ("status",)
     spec = GraphSpec(
         inputs=("image", "image_size"),
-        outputs=("boxes", "scores", "labels"),
+        outputs=outputs,
         dynamic=(axes, {0: "batch"}),
+        operators=operators,
     )
-    module = DetectorGraph(source.grey, member.network, candidates)
     return Graph(module=module.eval(), spec=spec, members=(member,))

@@ -88,6 +88,8 @@ class GraphSpec:
     outputs: tuple[str, ...]
     dynamic: tuple[dict[int, str], ...]
     """For each input: axis to name of every axis that is not fixed."""
+    operators: tuple[str, ...] = ()
+    """Allowed beyond those that every back end runs; the bundle names them."""
 
 
 def _named_axes(value: Any, axes: dict[int, str]) -> None:
@@ -125,6 +127,7 @@ def check_graph(model: Any, spec: GraphSpec) -> None:
     if foreign or model.functions:
         raise GraphError("the graph has custom operators; use standard ones only")
     unknown = sorted({node.op_type for node in model.graph.node} - _OPERATORS)
+    unknown = [name for name in unknown if name not in spec.operators]
     if unknown:
         names = ", ".join(unknown)
         message = f"the graph has operators that not every back end runs: {names}"

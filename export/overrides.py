@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from spinert.export.errors import RecipeError
 from spinert.proto import bundle_pb2 as pb
 
-__all__ = ["check_network", "override"]
+__all__ = ["check_network", "check_selection", "override"]
 
 # What a bundle says about itself is measured or follows from the recipe's other
 # tables; an override would be a lie.
@@ -20,11 +20,14 @@ _DERIVED: Final = {
     "bundle": {"files", "format", "golden", "provenance"},
     "network": {
         "architecture",
+        "forms",
         "import_options",
         "members",
+        "operators",
         "output",
         "parity",
         "precision",
+        "split",
     },
 }
 _MAX_TOPK: Final = 3840  # of TensorRT's TopK layer
@@ -84,7 +87,7 @@ def _set(message: Message, key: str, value: object, path: str) -> None:
 def _check_canvas(canvas: pb.CanvasPolicy, stride: int, where: str) -> None:
     kind = canvas.WhichOneof("kind") or ""
     lengths = getattr(canvas, kind)
-    names = set(lengths.DESCRIPTOR.fields_by_name)
+    names = set(lengths.DESCRIPTOR.fields_by_name) - {"rounding"}
     padded = names & {"pad_multiple"} or names
     if any(getattr(lengths, name) % stride for name in padded):
         message = f"{where}.{kind}: this network needs multiples of {stride}"
@@ -92,8 +95,6 @@ def _check_canvas(canvas: pb.CanvasPolicy, stride: int, where: str) -> None:
 
 
 def _check_input(network_input: pb.NetworkInput, where: str) -> None:
-    if network_input.element_type != pb.ELEMENT_UINT8:
-        raise RecipeError(f"{where}.element_type: only ELEMENT_UINT8 is exported")
     for name in ("mean", "std", "fill"):
         if len(getattr(network_input, name)) != 3:
             raise RecipeError(f"{where}.{name}: give three values, one per channel")
@@ -117,7 +118,19 @@ def check_network(network: pb.Network, *, role: str, stride: int) -> None:
     if network.input.takes_image_size != is_detector:
         message = "true for a detector, false for a classifier"
         raise RecipeError(f"{where}.input.takes_image_size: {message}")
-    if is_detector and not 1 <= network.detection.candidates <= _MAX_TOPK:
-        raise RecipeError(f"{where}.detection.candidates: from 1 to {_MAX_TOPK}")
     if PurePosixPath(network.file).suffix != ".onnx":
         raise RecipeError(f"{where}.file: a path that ends in .onnx")
+
+
+def check_selection(detector: pb.Network, available: int) -> None:
+    """Check that a graph can choose this many of `available` candidates.
+
+    Raises:
+        RecipeError: There are fewer, or more than TensorRT's TopK layer selects.
+    """
+    count = detector.detection.candidates
+    where = "bundle.networks.detector.detection.candidates"
+    if count > available:
+        raise RecipeError(f"{where}: the detector returns only {available}")
+    if _MAX_TOPK < count < available:
+        raise RecipeError(f"{where}: up to {_MAX_TOPK}, or 0 for all {available}")

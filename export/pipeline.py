@@ -12,12 +12,8 @@ import onnxruntime
 import torch
 
 from spinert import __version__
-from spinert.export.architectures import (
-    ARCHITECTURES,
-    CLASSIFIER,
-    DETECTOR,
-    Architecture,
-)
+from spinert.export.architecture import CLASSIFIER, DETECTOR, Architecture
+from spinert.export.architectures import ARCHITECTURES
 from spinert.export.bundle_writer import (
     creation_time,
     package_versions,
@@ -28,6 +24,7 @@ from spinert.export.bundle_writer import (
 )
 from spinert.export.golden import GoldenImage, golden_images
 from spinert.export.graphs import Graph, classifier_graph, detector_graph
+from spinert.export.members import OpenedRecipe, opened_recipe
 from spinert.export.onnx_from_torch import onnx_from_torch
 from spinert.export.parity import TOLERANCES, Outputs, measured_parity
 from spinert.export.plan import bundle_from_recipe
@@ -49,16 +46,16 @@ class _Export:
     """One export in progress."""
 
     recipe: Recipe
+    opened: OpenedRecipe
     bundle: pb.Bundle
     images: Sequence[GoldenImage]
-    architectures: Mapping[str, Architecture]
     folder: Path
     progress: Progress
 
     def frames(self, role: str) -> list[NetworkFrame]:
-        canvas = self.bundle.networks[role].input.canvas
+        stated = self.bundle.networks[role].input
         grey = [image.grey(self.bundle.grey) for image in self.images]
-        return [network_frame(image, canvas) for image in grey]
+        return [network_frame(image, stated) for image in grey]
 
     def network(self, role: str) -> None:
         """Build, convert and compare one network; record it in the bundle."""
@@ -70,7 +67,7 @@ class _Export:
         report("weights", 0.0)
         frames = self.frames(role)
         build = _GRAPHS[role]
-        graph = build(self.recipe, self.bundle, frames, self.architectures)
+        graph = build(self.opened, self.bundle, frames)
         report("PyTorch to ONNX", 0.15)
         path = self._convert(role, graph, frames)
         report("reference outputs", 0.4)
@@ -168,13 +165,15 @@ def export_bundle(
     """
     progress("reading the recipe", 0.0)
     recipe = recipe_from_toml(recipe_path)
-    bundle = bundle_from_recipe(recipe, architectures)
+    progress("reading the checkpoints", 0.0)
+    opened = opened_recipe(recipe, architectures)
+    bundle = bundle_from_recipe(recipe, opened)
     with staged(directory, replace=replace) as folder:
         work = _Export(
             recipe=recipe,
+            opened=opened,
             bundle=bundle,
             images=golden_images(recipe.golden),
-            architectures=architectures,
             folder=folder,
             progress=progress,
         )

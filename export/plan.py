@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from spinert.export.architectures import CLASSIFIER, DETECTOR, Architecture
+from spinert.export.architecture import CLASSIFIER, DETECTOR
 from spinert.export.errors import RecipeError
-from spinert.export.members import architecture_of
-from spinert.export.overrides import check_network, override
+from spinert.export.members import OpenedRecipe, network_defaults
+from spinert.export.overrides import check_network, check_selection, override
 from spinert.export.presets import PRESETS
 from spinert.export.recipe import Recipe
 from spinert.proto import bundle_pb2 as pb
@@ -27,37 +25,42 @@ def _check_rules(bundle: pb.Bundle) -> None:
         raise RecipeError(f"bundle.{broken[0]}")
 
 
-def bundle_from_recipe(
-    recipe: Recipe, architectures: Mapping[str, Architecture]
-) -> pb.Bundle:
-    """Return preset plus overrides: everything that is chosen, nothing measured.
-
-    Raises:
-        RecipeError: Preset, architecture or override is unknown or contradictory.
-    """
+def _preset(recipe: Recipe) -> pb.Bundle:
     if recipe.preset not in PRESETS:
         known = ", ".join(sorted(PRESETS))
         raise RecipeError(f"unknown preset {recipe.preset!r}; one of {known}")
-    members = (*recipe.classifiers, recipe.detector)
     bundle = PRESETS[recipe.preset]()
     bundle.name = recipe.name
     bundle.version = recipe.version
-    seeds = [member.seed for member in members]
-    if any(seed is not None for seed in seeds):
+    return bundle
+
+
+def bundle_from_recipe(recipe: Recipe, opened: OpenedRecipe) -> pb.Bundle:
+    """Return preset, style of the detector and overrides: nothing measured.
+
+    Raises:
+        RecipeError: Preset or override is unknown or contradictory.
+    """
+    bundle = _preset(recipe)
+    if any(member.tensors is None for member in opened.members):
         bundle.notice = _UNTRAINED_NOTICE
     classifier, detector = bundle.networks[CLASSIFIER], bundle.networks[DETECTOR]
     classifier.members.extend(member.name for member in recipe.classifiers)
     used = dict.fromkeys(member.architecture for member in recipe.classifiers)
     classifier.architecture = "+".join(used)
     detector.architecture = recipe.detector.architecture
+    style = opened.detector.style.name
+    override(detector, network_defaults(opened.detector), f"style {style}")
     override(bundle, recipe.overrides, "bundle")
+    architecture = opened.detector.architecture
+    available = architecture.available(opened.detector.options, len(bundle.classes))
+    rule = detector.detection
+    rule.candidates = rule.candidates or available
     _check_rules(bundle)
-    stride = architecture_of(recipe.detector, DETECTOR, architectures).stride
-    for member in recipe.classifiers:
-        architecture_of(member, CLASSIFIER, architectures)
     if classifier.input.canvas.WhichOneof("kind") != "fixed":
         message = "a classifier takes a fixed canvas; nothing tells it the padding"
         raise RecipeError(f"bundle.networks.classifier.input.canvas: {message}")
     check_network(classifier, role=CLASSIFIER, stride=1)
-    check_network(detector, role=DETECTOR, stride=stride)
+    check_network(detector, role=DETECTOR, stride=architecture.stride)
+    check_selection(detector, available)
     return bundle

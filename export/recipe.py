@@ -10,10 +10,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from spinert.export.checkpoints.reader import WRAPPERS
-from spinert.export.checkpoints.styles import Option
+from spinert.export.checkpoints.style import Option
 from spinert.export.errors import RecipeError
 
-__all__ = ["GoldenRecipe", "MemberRecipe", "Recipe", "recipe_from_toml"]
+__all__ = [
+    "PRECISIONS",
+    "GoldenRecipe",
+    "MemberRecipe",
+    "Recipe",
+    "recipe_from_toml",
+]
+
+PRECISIONS = ("fp32", "fp16")
 
 _UNTRAINED = "untrained:"
 _SEED_LIMIT = 2**32
@@ -78,6 +86,8 @@ class Recipe:
     golden: GoldenRecipe
     overrides: Mapping[str, Any]
     """Protobuf JSON merged over the preset's `Bundle`."""
+    precisions: tuple[str, ...] = PRECISIONS
+    """Of the graphs in the bundle; float32 is always among them."""
 
 
 class _Table:
@@ -116,9 +126,10 @@ def _member(values: object, where: str) -> MemberRecipe:
     table = _Table(values, where)
     architecture = table.text("architecture")
     options = table.take("options", dict, {})
-    wrong = [k for k, v in options.items() if not isinstance(v, bool | int | float)]
+    wrong = [k for k, v in options.items() if not isinstance(v, Option)]
     if wrong:
-        raise RecipeError(f"{where}.options: {wrong[0]!r} must be a number or boolean")
+        message = f"{wrong[0]!r} must be a number, boolean or text"
+        raise RecipeError(f"{where}.options: {message}")
     member = MemberRecipe(
         name=table.text("name", architecture),
         architecture=architecture,
@@ -173,13 +184,20 @@ def _golden(values: object) -> GoldenRecipe:
     )
 
 
+def _precisions(values: list[object]) -> tuple[str, ...]:
+    if "fp32" not in values or any(value not in PRECISIONS for value in values):
+        message = 'precisions is ["fp32"] or ["fp32", "fp16"]'
+        raise RecipeError(message)
+    return tuple(name for name in PRECISIONS if name in values)
+
+
 def recipe_from_toml(path: Path) -> Recipe:
     """Read and check a recipe.
 
-    Keys: `name`, `version`, `preset`; `[[classifier]]` and `[detector]` with
-    `architecture`, `checkpoint` and optionally `name`, `style`, `wrapper`,
-    `[options]`; `[golden]` with `sizes`, `batch_sizes`, `seed`; `[bundle]`, merged
-    over the preset as protobuf JSON of `spinert.v1.Bundle`.
+    Keys: `name`, `version`, `preset`, `precisions`; `[[classifier]]` and
+    `[detector]` with `architecture`, `checkpoint` and optionally `name`, `style`,
+    `wrapper`, `[options]`; `[golden]` with `sizes`, `batch_sizes`, `seed`;
+    `[bundle]`, merged over the preset as protobuf JSON of `spinert.v1.Bundle`.
 
     Raises:
         RecipeError: The file is missing, not TOML, or has a wrong or unknown key.
@@ -202,6 +220,7 @@ def recipe_from_toml(path: Path) -> Recipe:
         detector=_member(table.take("detector", dict), "detector"),
         golden=_golden(table.take("golden", dict, {})),
         overrides=table.take("bundle", dict, {}),
+        precisions=_precisions(table.take("precisions", list, list(PRECISIONS))),
     )
     table.close()
     return recipe

@@ -25,6 +25,11 @@ class Resampler(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PILLOW_BILINEAR_U8_HORIZONTAL_FIRST: _ClassVar[Resampler]
     TORCH_BILINEAR_F32: _ClassVar[Resampler]
 
+class EdgeRounding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROUND_HALF_UP: _ClassVar[EdgeRounding]
+    ROUND_DOWN: _ClassVar[EdgeRounding]
+
 class ElementType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ELEMENT_TYPE_UNSPECIFIED: _ClassVar[ElementType]
@@ -66,6 +71,8 @@ CONSTANT_IMAGE_ZERO: ConstantImage
 RESAMPLER_UNSPECIFIED: Resampler
 PILLOW_BILINEAR_U8_HORIZONTAL_FIRST: Resampler
 TORCH_BILINEAR_F32: Resampler
+ROUND_HALF_UP: EdgeRounding
+ROUND_DOWN: EdgeRounding
 ELEMENT_TYPE_UNSPECIFIED: ElementType
 ELEMENT_UINT8: ElementType
 ELEMENT_FLOAT32: ElementType
@@ -160,14 +167,16 @@ class Letterbox(_message.Message):
     def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ...) -> None: ...
 
 class ShortestEdge(_message.Message):
-    __slots__ = ("short_edge", "max_long_edge", "pad_multiple")
+    __slots__ = ("short_edge", "max_long_edge", "pad_multiple", "rounding")
     SHORT_EDGE_FIELD_NUMBER: _ClassVar[int]
     MAX_LONG_EDGE_FIELD_NUMBER: _ClassVar[int]
     PAD_MULTIPLE_FIELD_NUMBER: _ClassVar[int]
+    ROUNDING_FIELD_NUMBER: _ClassVar[int]
     short_edge: int
     max_long_edge: int
     pad_multiple: int
-    def __init__(self, short_edge: _Optional[int] = ..., max_long_edge: _Optional[int] = ..., pad_multiple: _Optional[int] = ...) -> None: ...
+    rounding: EdgeRounding
+    def __init__(self, short_edge: _Optional[int] = ..., max_long_edge: _Optional[int] = ..., pad_multiple: _Optional[int] = ..., rounding: _Optional[_Union[EdgeRounding, str]] = ...) -> None: ...
 
 class NativeSize(_message.Message):
     __slots__ = ("pad_multiple",)
@@ -208,29 +217,33 @@ class NetworkInput(_message.Message):
     def __init__(self, element_type: _Optional[_Union[ElementType, str]] = ..., canvas: _Optional[_Union[CanvasPolicy, _Mapping]] = ..., resampler: _Optional[_Union[Resampler, str]] = ..., resampler_version: _Optional[str] = ..., mean: _Optional[_Iterable[float]] = ..., std: _Optional[_Iterable[float]] = ..., fill: _Optional[_Iterable[float]] = ..., takes_image_size: bool = ...) -> None: ...
 
 class Parity(_message.Message):
-    __slots__ = ("reference", "compared", "batch_sizes", "outputs")
+    __slots__ = ("reference", "compared", "batch_sizes", "outputs", "decision_flips")
     REFERENCE_FIELD_NUMBER: _ClassVar[int]
     COMPARED_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZES_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FLIPS_FIELD_NUMBER: _ClassVar[int]
     reference: str
     compared: str
     batch_sizes: _containers.RepeatedScalarFieldContainer[int]
     outputs: _containers.RepeatedCompositeFieldContainer[OutputParity]
-    def __init__(self, reference: _Optional[str] = ..., compared: _Optional[str] = ..., batch_sizes: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputParity, _Mapping]]] = ...) -> None: ...
+    decision_flips: int
+    def __init__(self, reference: _Optional[str] = ..., compared: _Optional[str] = ..., batch_sizes: _Optional[_Iterable[int]] = ..., outputs: _Optional[_Iterable[_Union[OutputParity, _Mapping]]] = ..., decision_flips: _Optional[int] = ...) -> None: ...
 
 class OutputParity(_message.Message):
-    __slots__ = ("output", "tolerance_abs", "measured_max_abs")
+    __slots__ = ("output", "tolerance_abs", "measured_max_abs", "measured_mean_abs")
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     TOLERANCE_ABS_FIELD_NUMBER: _ClassVar[int]
     MEASURED_MAX_ABS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_MEAN_ABS_FIELD_NUMBER: _ClassVar[int]
     output: str
     tolerance_abs: float
     measured_max_abs: float
-    def __init__(self, output: _Optional[str] = ..., tolerance_abs: _Optional[float] = ..., measured_max_abs: _Optional[float] = ...) -> None: ...
+    measured_mean_abs: float
+    def __init__(self, output: _Optional[str] = ..., tolerance_abs: _Optional[float] = ..., measured_max_abs: _Optional[float] = ..., measured_mean_abs: _Optional[float] = ...) -> None: ...
 
 class Network(_message.Message):
-    __slots__ = ("file", "architecture", "members", "input", "output", "detection", "precision", "parity", "import_options")
+    __slots__ = ("file", "architecture", "members", "input", "output", "detection", "precision", "parity", "import_options", "forms", "operators", "split")
     class ImportOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -247,6 +260,9 @@ class Network(_message.Message):
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     PARITY_FIELD_NUMBER: _ClassVar[int]
     IMPORT_OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    FORMS_FIELD_NUMBER: _ClassVar[int]
+    OPERATORS_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
     file: str
     architecture: str
     members: _containers.RepeatedScalarFieldContainer[str]
@@ -256,23 +272,64 @@ class Network(_message.Message):
     precision: str
     parity: Parity
     import_options: _containers.ScalarMap[str, str]
-    def __init__(self, file: _Optional[str] = ..., architecture: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[NetworkInput, _Mapping]] = ..., output: _Optional[_Union[OutputKind, str]] = ..., detection: _Optional[_Union[DetectionRule, _Mapping]] = ..., precision: _Optional[str] = ..., parity: _Optional[_Union[Parity, _Mapping]] = ..., import_options: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    forms: _containers.RepeatedCompositeFieldContainer[Form]
+    operators: _containers.RepeatedScalarFieldContainer[str]
+    split: Split
+    def __init__(self, file: _Optional[str] = ..., architecture: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[NetworkInput, _Mapping]] = ..., output: _Optional[_Union[OutputKind, str]] = ..., detection: _Optional[_Union[DetectionRule, _Mapping]] = ..., precision: _Optional[str] = ..., parity: _Optional[_Union[Parity, _Mapping]] = ..., import_options: _Optional[_Mapping[str, str]] = ..., forms: _Optional[_Iterable[_Union[Form, _Mapping]]] = ..., operators: _Optional[_Iterable[str]] = ..., split: _Optional[_Union[Split, _Mapping]] = ...) -> None: ...
+
+class Form(_message.Message):
+    __slots__ = ("file", "precision", "operators", "parity", "kept_fp32")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    OPERATORS_FIELD_NUMBER: _ClassVar[int]
+    PARITY_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FP32_FIELD_NUMBER: _ClassVar[int]
+    file: str
+    precision: str
+    operators: _containers.RepeatedScalarFieldContainer[str]
+    parity: Parity
+    kept_fp32: _containers.RepeatedCompositeFieldContainer[KeptNode]
+    def __init__(self, file: _Optional[str] = ..., precision: _Optional[str] = ..., operators: _Optional[_Iterable[str]] = ..., parity: _Optional[_Union[Parity, _Mapping]] = ..., kept_fp32: _Optional[_Iterable[_Union[KeptNode, _Mapping]]] = ...) -> None: ...
+
+class KeptNode(_message.Message):
+    __slots__ = ("node", "operator", "reason")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    operator: str
+    reason: str
+    def __init__(self, node: _Optional[str] = ..., operator: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Split(_message.Message):
+    __slots__ = ("proposals", "regions", "nms_iou", "max_proposals")
+    PROPOSALS_FIELD_NUMBER: _ClassVar[int]
+    REGIONS_FIELD_NUMBER: _ClassVar[int]
+    NMS_IOU_FIELD_NUMBER: _ClassVar[int]
+    MAX_PROPOSALS_FIELD_NUMBER: _ClassVar[int]
+    proposals: str
+    regions: str
+    nms_iou: float
+    max_proposals: int
+    def __init__(self, proposals: _Optional[str] = ..., regions: _Optional[str] = ..., nms_iou: _Optional[float] = ..., max_proposals: _Optional[int] = ...) -> None: ...
 
 class DetectionRule(_message.Message):
-    __slots__ = ("candidates", "score_floor", "nms_iou", "nms_class_wise", "max_detections", "min_box_edge_px")
+    __slots__ = ("candidates", "score_floor", "nms_iou", "nms_class_wise", "max_detections", "min_box_edge_px", "score_comparison")
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     SCORE_FLOOR_FIELD_NUMBER: _ClassVar[int]
     NMS_IOU_FIELD_NUMBER: _ClassVar[int]
     NMS_CLASS_WISE_FIELD_NUMBER: _ClassVar[int]
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     MIN_BOX_EDGE_PX_FIELD_NUMBER: _ClassVar[int]
+    SCORE_COMPARISON_FIELD_NUMBER: _ClassVar[int]
     candidates: int
     score_floor: float
     nms_iou: float
     nms_class_wise: bool
     max_detections: int
     min_box_edge_px: float
-    def __init__(self, candidates: _Optional[int] = ..., score_floor: _Optional[float] = ..., nms_iou: _Optional[float] = ..., nms_class_wise: bool = ..., max_detections: _Optional[int] = ..., min_box_edge_px: _Optional[float] = ...) -> None: ...
+    score_comparison: Comparison
+    def __init__(self, candidates: _Optional[int] = ..., score_floor: _Optional[float] = ..., nms_iou: _Optional[float] = ..., nms_class_wise: bool = ..., max_detections: _Optional[int] = ..., min_box_edge_px: _Optional[float] = ..., score_comparison: _Optional[_Union[Comparison, str]] = ...) -> None: ...
 
 class Combination(_message.Message):
     __slots__ = ("rule", "probability_clip", "weights")
@@ -393,17 +450,19 @@ class BundleProvenance(_message.Message):
     def __init__(self, created_at: _Optional[str] = ..., exporter_version: _Optional[str] = ..., preset: _Optional[str] = ..., recipe_sha256: _Optional[str] = ..., packages: _Optional[_Mapping[str, str]] = ..., checkpoints: _Optional[_Iterable[_Union[CheckpointRecord, _Mapping]]] = ...) -> None: ...
 
 class CheckpointRecord(_message.Message):
-    __slots__ = ("role", "member", "architecture", "style", "source", "sha256")
+    __slots__ = ("role", "member", "architecture", "style", "source", "sha256", "notes")
     ROLE_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
     STYLE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
     role: str
     member: str
     architecture: str
     style: str
     source: str
     sha256: str
-    def __init__(self, role: _Optional[str] = ..., member: _Optional[str] = ..., architecture: _Optional[str] = ..., style: _Optional[str] = ..., source: _Optional[str] = ..., sha256: _Optional[str] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, role: _Optional[str] = ..., member: _Optional[str] = ..., architecture: _Optional[str] = ..., style: _Optional[str] = ..., source: _Optional[str] = ..., sha256: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -111,9 +111,10 @@ def network_values(network: pb.Network) -> Iterator[str]:
 
 
 def canvas_values(policy: Message) -> Iterator[str]:
-    """Yield what is out of range in one policy; all of its fields are lengths."""
-    names = policy.DESCRIPTOR.fields_by_name
-    yield from _outside(policy, [(name, _EDGE) for name in names])
+    """Yield what is out of range in one policy; its numbers are lengths."""
+    fields = policy.DESCRIPTOR.fields
+    lengths = [field.name for field in fields if field.enum_type is None]
+    yield from _outside(policy, [(name, _EDGE) for name in lengths])
 
 
 def _items(where: str, value: Any) -> Iterable[tuple[str, Any]]:

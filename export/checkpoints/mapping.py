@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, isfinite, nn
 
-from spinert.export.checkpoints.styles import Style
+from spinert.export.checkpoints.style import Style
 from spinert.export.errors import CheckpointError
 
 __all__ = ["load_strictly", "own_keys", "own_tensors", "style_from_tensors"]
@@ -56,7 +56,11 @@ def own_tensors(
     """
     own = {style.source_key(key): key for key in own_keys(network)}
     missing = own.keys() - tensors.keys()
-    extra = {k for k in tensors.keys() - own.keys() if not k.endswith(_COUNTER)}
+    extra = {
+        key
+        for key in tensors.keys() - own.keys()
+        if not key.endswith(_COUNTER) and not style.ignored(key)
+    }
     if missing or extra:
         parts = [
             f"{what} {_some(keys)}"

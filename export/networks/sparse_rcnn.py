@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spinert.export.networks.box_coding import moved_boxes
+from spinert.export.networks.detector import candidates_from_classes
 from spinert.export.networks.resnet_fpn import ResNetFPN, ResNetSpec
 from spinert.export.networks.roi_align import Pyramid, RoiAlignSpec, roi_align
 
@@ -96,16 +98,6 @@ def _tower(width: int, depth: int) -> nn.Sequential:
     return tower
 
 
-def _moved(boxes: Tensor, deltas: Tensor) -> Tensor:
-    """Apply detectron2's Box2BoxTransform.apply_deltas to float32 (N,K,4) boxes."""
-    edges = boxes[..., 2:] - boxes[..., :2]
-    centres = boxes[..., :2] + 0.5 * edges
-    scaled = deltas / deltas.new_tensor(_DELTA_WEIGHTS)
-    centres = scaled[..., :2] * edges + centres
-    edges = torch.exp(scaled[..., 2:].clamp(max=_LOG_SCALE_LIMIT)) * edges
-    return torch.cat((centres - 0.5 * edges, centres + 0.5 * edges), dim=-1)
-
-
 class Stage(nn.Module):
     """One refinement of boxes and features (RCNNHead of the official code)."""
 
@@ -137,7 +129,8 @@ class Stage(nn.Module):
 
     def refine(self, boxes: Tensor, features: Tensor) -> Tensor:
         """Return boxes (N,K,4) moved by what their new features say; not clipped."""
-        return _moved(boxes, self.bboxes_delta(self.reg_module(features)))
+        deltas = self.bboxes_delta(self.reg_module(features))
+        return moved_boxes(boxes, deltas, _DELTA_WEIGHTS, _LOG_SCALE_LIMIT)
 
     def classify(self, features: Tensor) -> Tensor:
         """Return class logits float32 (N,K,classes)."""
@@ -178,7 +171,7 @@ class SparseRCNN(nn.Module):
         features = self.init_proposal_features.weight[None].expand(n, -1, -1)
         return boxes, features
 
-    def forward(self, x: Tensor, image_size: Tensor) -> tuple[Tensor, Tensor]:
+    def refined(self, x: Tensor, image_size: Tensor) -> tuple[Tensor, Tensor]:
         """Return boxes float32 (N,K,4) and logits (N,K,classes) of the last stage.
 
         Args:
@@ -191,3 +184,17 @@ class SparseRCNN(nn.Module):
             features = stage.interact(pyramid, boxes, features)
             boxes = stage.refine(boxes, features)
         return boxes, self.stages[-1].classify(features)
+
+    def forward(self, x: Tensor, image_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return every class of every proposal as a candidate (SparseRCNN.inference).
+
+        Args:
+            x: Normalised and filled, float32 (N,3,H,W), multiples of 32.
+            image_size: int32 (N,2), valid (height, width).
+
+        Returns:
+            boxes float32 (N,A,4), scores float32 (N,A), labels int64 (N,A), with
+            A = proposals * classes.
+        """
+        boxes, logits = self.refined(x, image_size)
+        return candidates_from_classes(boxes, torch.sigmoid(logits))

@@ -6,7 +6,7 @@ To add one: a module with a class that satisfies `Backend`, and a line in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,9 +17,24 @@ import numpy.typing as npt
 from spinert.proto import bundle_pb2
 from spinert.runtime.errors import BackendUnavailable, Reason
 
-__all__ = ["BACKENDS", "Arrays", "Backend", "BackendOptions", "Capabilities", "load"]
+__all__ = [
+    "BACKENDS",
+    "Arrays",
+    "Backend",
+    "BackendOptions",
+    "Capabilities",
+    "Progress",
+    "load",
+]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the fraction that is done."""
+
+
+def _silent(_stage: str, _fraction: float) -> None:
+    return
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +43,14 @@ class BackendOptions:
 
     threads: int = 0
     """Threads one network may use; 0: all cores of this machine."""
+    precision: str = ""
+    """Of the graphs to run: "fp32" or "fp16"; empty: the backend's own choice."""
+    max_batch: int = 8
+    """Largest batch that `run` will be given; what engines are built for."""
+    cache_dir: Path | None = None
+    """Where engines are kept; None: a backend without engines."""
+    progress: Progress = _silent
+    """Told what is being built and how far it is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +65,8 @@ class Capabilities:
     """Of one network: how sums are split, and so their rounding; 0: none to split."""
     concurrent_networks: bool
     """Different networks may run at once from different threads."""
+    operators: tuple[str, ...] = ()
+    """What it runs of the ONNX operators that not every backend runs."""
 
 
 class Backend(Protocol):

@@ -50,7 +50,7 @@ def findings_from_candidates(
     what is empty. The score floor comes before NMS; min_box_edge_px is last.
     """
     order = np.argsort(-candidates.scores, kind="stable")
-    order = order[candidates.scores[order] >= np.float32(rule.score_floor)]
+    order = order[_passing(candidates.scores[order], rule)]
     if rule.nms_iou > 0:
         order = order[_survivors(candidates, order, rule)]
     if rule.max_detections:
@@ -66,6 +66,15 @@ def findings_from_candidates(
             strict=True,
         )
     )
+
+
+def _passing(
+    scores: npt.NDArray[np.float32], rule: pb.DetectionRule
+) -> npt.NDArray[np.bool_]:
+    floor = np.float32(rule.score_floor)
+    if rule.score_comparison == pb.GREATER:
+        return scores > floor
+    return scores >= floor
 
 
 def _survivors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from spinert.proto import bundle_pb2
@@ -63,10 +64,32 @@ def _letterboxed(rows: int, columns: int, box: bundle_pb2.Letterbox) -> Placemen
 def _shortest_edge_size(
     rows: int, columns: int, edge: bundle_pb2.ShortestEdge
 ) -> tuple[int, int]:
-    """Follow detectron2 `ResizeShortestEdge.get_output_shape`, float by float.
+    """Follow the framework that `edge.rounding` stands for, float by float.
 
-    An edge never becomes 0, which detectron2 would allow for extreme shapes.
+    An edge never becomes 0, which detectron2 would allow for extreme shapes and
+    torchvision would refuse.
     """
+    if edge.rounding == bundle_pb2.ROUND_DOWN:
+        return _floored(rows, columns, edge)
+    return _rounded_half_up(rows, columns, edge)
+
+
+def _floored(rows: int, columns: int, edge: bundle_pb2.ShortestEdge) -> tuple[int, int]:
+    """Follow torchvision 0.28 `_resize_image_and_masks`, outside of tracing.
+
+    Its sizes are those of `interpolate(recompute_scale_factor=True)`: the floor of
+    a float64 product, so that an edge may end one pixel below `short_edge`.
+    """
+    scale = min(
+        edge.short_edge / min(rows, columns), edge.max_long_edge / max(rows, columns)
+    )
+    return max(1, math.floor(rows * scale)), max(1, math.floor(columns * scale))
+
+
+def _rounded_half_up(
+    rows: int, columns: int, edge: bundle_pb2.ShortestEdge
+) -> tuple[int, int]:
+    """Follow detectron2 `ResizeShortestEdge.get_output_shape`."""
     scale = edge.short_edge * 1.0 / min(rows, columns)
     if rows < columns:
         height, width = edge.short_edge * 1.0, scale * columns

@@ -43,7 +43,11 @@ def resize_f32(
     """Resize bilinearly without antialiasing, corners not aligned.
 
     `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)` without
-    a scale factor; equal up to the order of float32 sums.
+    a scale factor. What torch returns depends on the processor (fused or separate
+    multiply and add, order of the sums), so this defines the arithmetic: positions
+    are rounded once, as a fused multiply-add does; then vertically, then
+    horizontally, every product and sum rounded to float32. Equal to torch 2.13 on
+    x86 with AVX2 or AVX-512 up to 1e-4 of a grey level.
 
     Args:
         values: [rows, columns].
@@ -65,10 +69,14 @@ def resize_f32(
 def _taps(
     n_in: int, n_out: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return for each output the two inputs and the weight of the second."""
-    scale = np.float32(n_in) / np.float32(n_out)
-    half = np.float32(0.5)
-    at = np.maximum((np.arange(n_out, dtype=np.float32) + half) * scale - half, 0)
+    """Return for each output the two inputs and the weight of the second.
+
+    Two roundings in place of the fused one would move a position by half a unit in
+    the last place, and a sharp edge at column 2000 by 0.02 grey levels.
+    """
+    scale = np.float64(np.float32(n_in) / np.float32(n_out))
+    at = ((np.arange(n_out) + 0.5) * scale - 0.5).astype(np.float32)
+    at = np.maximum(at, np.float32(0))
     before = np.minimum(at.astype(np.intp), n_in - 1)
     after = np.minimum(before + 1, n_in - 1)
     return before, after, (at - before).astype(np.float32)

@@ -29,14 +29,14 @@ from spinert.export.checkpoints.mapping import (
     style_from_tensors,
 )
 from spinert.export.checkpoints.reader import read_tensors
-from spinert.export.checkpoints.styles import (
-    SPARSERCNN,
+from spinert.export.checkpoints.style import Style
+from spinert.export.errors import CheckpointError
+from spinert.export.families.densenet import (
     TORCHVISION_DENSENET,
     TORCHVISION_DENSENET_OLD,
     VINDR_DENSENET,
-    Style,
 )
-from spinert.export.errors import CheckpointError
+from spinert.export.families.sparse_rcnn import SPARSERCNN
 from spinert.export.networks.densenet import DenseNet
 
 STYLES = SMALL["small_densenet"].styles

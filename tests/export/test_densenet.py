@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spinert.export.checkpoints.mapping import own_keys
-from spinert.export.checkpoints.styles import TORCHVISION_DENSENET
+from spinert.export.families.densenet import TORCHVISION_DENSENET
 from spinert.export.networks.densenet import (
     DENSENET121,
     DENSENET169,
@@ -28,7 +28,7 @@ from spinert.export.networks.densenet import (
 )
 from spinert.export.networks.ensemble import ClassifierEnsemble
 from spinert.export.parity import TOLERANCES
-from spinert.export.untrained import calibrate_densenet
+from spinert.export.untrained.densenet import calibrate_densenet
 
 FAR = 20 * TOLERANCES["logits"]
 

@@ -22,8 +22,9 @@ from support.small_networks import (
 
 from spinert.export import parity
 from spinert.export.checkpoints.reader import sha256_from_file
-from spinert.export.checkpoints.styles import TORCHVISION_DENSENET
+from spinert.export.families.densenet import TORCHVISION_DENSENET
 from spinert.export.graphs import classifier_graph, detector_graph
+from spinert.export.members import opened_recipe
 from spinert.export.plan import bundle_from_recipe
 from spinert.export.recipe import recipe_from_toml
 
@@ -111,8 +112,9 @@ def test_a_checkpoint_of_torchvision_goes_through_the_same_door(
     torch.save({"state_dict": state}, tmp_path / "mine.pth")
     text = RECIPE.replace('"untrained:1"', '"mine.pth"')
     recipe = recipe_from_toml(write_recipe(tmp_path, text))
-    bundle = bundle_from_recipe(recipe, SMALL)
-    graph = classifier_graph(recipe, bundle, frames, SMALL)
+    opened = opened_recipe(recipe, SMALL)
+    bundle = bundle_from_recipe(recipe, opened)
+    graph = classifier_graph(opened, bundle, frames)
     record = graph.members[0].record
     assert (record.style, record.source) == ("torchvision", "mine.pth")
     assert record.sha256 == sha256_from_file(tmp_path / "mine.pth")
@@ -129,9 +131,10 @@ def test_an_overridden_mean_and_fill_reach_the_graph(tmp_path) -> None:
         "fill = [7, 8, 9]\n[bundle.networks.detector.detection]",
     )
     recipe = recipe_from_toml(write_recipe(tmp_path, text))
-    bundle = bundle_from_recipe(recipe, SMALL)
+    opened = opened_recipe(recipe, SMALL)
+    bundle = bundle_from_recipe(recipe, opened)
     frames = golden_frames(detector_canvas())
-    grey = detector_graph(recipe, bundle, frames, SMALL).module.grey
+    grey = detector_graph(opened, bundle, frames).module.grey
     assert grey.mean.flatten().tolist() == [1, 2, 3]
     assert grey.std.flatten().tolist() == [4, 5, 6]
     assert grey.fill.flatten().tolist() == [7, 8, 9]

@@ -113,7 +113,7 @@ def test_the_golden_set_is_reproduced_from_its_files(small_bundle) -> None:
         inverted = frame.photometric_interpretation == "MONOCHROME1"
         grey = grey_from_stored(stored, is_monochrome1=inverted, rule=bundle.grey)
         for role, case in frame.networks.items():
-            made = network_frame(grey, bundle.networks[role].input.canvas)
+            made = network_frame(grey, bundle.networks[role].input)
             assert hashlib.sha256(made.image.tobytes()).hexdigest() == case.input_sha256
             assert made.image.shape == (1, case.height, case.width)
             feed = {"image": made.image[None], "image_size": made.size[None]}
@@ -174,7 +174,7 @@ def test_replacing_a_bundle_by_the_same_recipe_gives_the_same_bytes(
 
 def test_more_candidates_than_class_scores_are_refused(tmp_path) -> None:
     text = RECIPE.replace("candidates = 30", "candidates = 141")
-    with pytest.raises(RecipeError, match="only 140 class scores"):
+    with pytest.raises(RecipeError, match="returns only 140"):
         failing(tmp_path, text)
 
 

@@ -23,7 +23,7 @@ from spinert.export.networks.detector import DetectorGraph
 from spinert.export.networks.roi_align import Pyramid, RoiAlignSpec, roi_align
 from spinert.export.networks.sparse_rcnn import SparseRCNN, SparseRCNNSpec
 from spinert.export.parity import candidate_differences
-from spinert.export.untrained import calibrate_sparse_rcnn
+from spinert.export.untrained.sparse_rcnn import calibrate_sparse_rcnn
 
 K = 40
 

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinert.export.architectures import Architecture, densenet, sparse_rcnn
+from spinert.export.architecture import Architecture
+from spinert.export.families.densenet import densenet
+from spinert.export.families.sparse_rcnn import sparse_rcnn
 from spinert.export.golden import golden_images
 from spinert.export.networks.densenet import DenseNet, DenseNetSpec
 from spinert.export.networks.grey_input import GreyInput
@@ -17,11 +19,9 @@ from spinert.export.networks.resnet_fpn import ResNetSpec
 from spinert.export.networks.sparse_rcnn import SparseRCNN, SparseRCNNSpec
 from spinert.export.preprocess import NetworkFrame, network_frame
 from spinert.export.recipe import GoldenRecipe
-from spinert.export.untrained import (
-    Calibration,
-    calibrate_densenet,
-    calibrate_sparse_rcnn,
-)
+from spinert.export.untrained.calibration import Calibration
+from spinert.export.untrained.densenet import calibrate_densenet
+from spinert.export.untrained.sparse_rcnn import calibrate_sparse_rcnn
 from spinert.proto import bundle_pb2 as pb
 
 DENSENET = DenseNetSpec(layers=(2, 2, 2, 2), growth=8, stem=16)
@@ -96,7 +96,8 @@ def fixed_canvas(edge: int = 64) -> pb.CanvasPolicy:
 def golden_frames(canvas: pb.CanvasPolicy, count: int = 4) -> list[NetworkFrame]:
     recipe = GoldenRecipe(sizes=((160, 128),) * count)
     rule = pb.GreyRule(invert_monochrome1=True)
-    return [network_frame(image.grey(rule), canvas) for image in golden_images(recipe)]
+    stated = pb.NetworkInput(element_type=pb.ELEMENT_UINT8, canvas=canvas)
+    return [network_frame(image.grey(rule), stated) for image in golden_images(recipe)]
 
 
 def batch(frames: list[NetworkFrame]) -> tuple[Tensor, Tensor]:

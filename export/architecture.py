@@ -1,0 +1,62 @@
+"""What an entry of the table of networks says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from torch import Tensor, nn
+
+from spinert.export.checkpoints.style import Option, Style
+from spinert.export.untrained.calibration import Calibration
+
+__all__ = ["CLASSIFIER", "DETECTOR", "Architecture"]
+
+CLASSIFIER: Final = "classifier"
+DETECTOR: Final = "detector"
+
+
+def _as_they_are(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return tensors
+
+
+def _none_available(_options: Mapping[str, Option], _classes: int) -> int:
+    return 0
+
+
+def _never(_options: Mapping[str, Option]) -> bool:
+    return False
+
+
+def _portable(_options: Mapping[str, Option]) -> tuple[str, ...]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """How to build, load and seed one kind of network."""
+
+    role: str
+    """`CLASSIFIER`: (N,3,H,W) to one logit (N,1). `DETECTOR`: (N,3,H,W) and
+    image_size (N,2) to A candidates: boxes (N,A,4), scores (N,A), labels (N,A) and
+    optionally status (N,); see `spinert.export.networks.detector`."""
+    build: Callable[[Mapping[str, Option], int], nn.Module]
+    """From the options and the number of classes."""
+    styles: tuple[Style, ...]
+    """Known key layouts; the first is that of untrained weights."""
+    calibrate: Callable[[nn.Module, Calibration], None]
+    """Seed in place; leaves weights that exercise the arithmetic."""
+    options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
+    """What no weight shows, with defaults; styles and recipes override."""
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _as_they_are
+    """Rewrites tensors (own keys) that mean the same in another form."""
+    stride: int = 1
+    """Height and width of the input are multiples of this."""
+    available: Callable[[Mapping[str, Option], int], int] = _none_available
+    """From options and classes: how many candidates a detector returns (A)."""
+    operators: Callable[[Mapping[str, Option]], tuple[str, ...]] = _portable
+    """From the options: ONNX operators that not every backend runs."""
+    has_status: Callable[[Mapping[str, Option]], bool] = _never
+    """From the options: whether a detector has the output `status`."""

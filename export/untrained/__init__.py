@@ -1,0 +1,1 @@
+"""Seeded weights that behave like trained ones, one module per family."""

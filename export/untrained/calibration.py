@@ -1,0 +1,100 @@
+"""Seeded weights that behave like trained ones as far as arithmetic is concerned.
+
+Plainly random weights hide mistakes: all logits agree and no box moves. These are
+calibrated on the golden inputs: activations stay of order one, channels differ in
+scale by more than a decade (so that a wrong epsilon shows), the classifier's logits
+spread around the threshold and the detector's scores around one half.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Generator, Tensor, nn
+
+__all__ = [
+    "LOGIT_STD",
+    "SHARE_ABOVE_HALF",
+    "Calibration",
+    "measure_norms",
+    "middle_of_widest_gap",
+    "seed_linear",
+    "standardise",
+    "vary_channels",
+]
+
+LOGIT_STD: Final = 1.5
+SHARE_ABOVE_HALF: Final = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Inputs of one network, equal in size, and where its decisions fall."""
+
+    seed: int
+    images: Tensor
+    """Normalised and filled, float32 (N,3,H,W)."""
+    sizes: Tensor
+    """int32 (N,2), valid (height, width)."""
+    threshold: float
+    """Probability at which the classifier's answer changes."""
+
+
+def vary_channels(network: nn.Module, generator: Generator) -> None:
+    """Give convolutions channels of differing scale, and norms a shape."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            module.weight.normal_(0.0, math.sqrt(2.0 / fan_in), generator=generator)
+            scale = torch.rand((module.out_channels, 1, 1, 1), generator=generator)
+            module.weight.mul_(10.0 ** (-1.5 * scale))
+            if module.bias is not None:
+                module.bias.normal_(0.0, 0.1, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.weight.normal_(1.0, 0.1, generator=generator)
+            module.bias.normal_(0.0, 0.1, generator=generator)
+
+
+def measure_norms(network: nn.Module, backbone: nn.Module, images: Tensor) -> None:
+    """Set the running statistics of every batch norm to those of these images."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    network.train()
+    backbone(images)
+    network.eval()
+
+
+def middle_of_widest_gap(values: Tensor) -> float:
+    """Return the middle of the widest gap, so that both sides are occupied."""
+    ordered = values.flatten().sort().values
+    widest = int(torch.argmax(ordered[1:] - ordered[:-1]))
+    return float((ordered[widest] + ordered[widest + 1]) / 2)
+
+
+def seed_linear(network: nn.Module, generator: Generator) -> None:
+    """Redraw every linear map and norm of the head from the one generator."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            deviation = 1.0 / math.sqrt(module.in_features)
+            module.weight.normal_(0.0, deviation, generator=generator)
+            if module.bias is not None:
+                module.bias.normal_(0.0, 0.1, generator=generator)
+        elif isinstance(module, nn.LayerNorm):
+            module.weight.normal_(1.0, 0.1, generator=generator)
+            module.bias.normal_(0.0, 0.1, generator=generator)
+    for name, parameter in network.named_parameters():
+        if name.endswith("in_proj_weight"):
+            deviation = 1.0 / math.sqrt(parameter.shape[1])
+            parameter.normal_(0.0, deviation, generator=generator)
+
+
+def standardise(linear: nn.Linear, x: Tensor, deviations: Tensor) -> None:
+    """Make each output of a linear map zero on average, with these deviations."""
+    linear.bias.zero_()
+    raw = linear(x).flatten(0, -2)
+    linear.weight.mul_((deviations / raw.std(dim=0))[:, None])
+    linear.bias.copy_(-linear(x).flatten(0, -2).mean(dim=0))
