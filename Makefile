@@ -2,6 +2,10 @@
 # make test               the whole test suite
 # make check              formatting, lint, types, generated code
 # make bench              the benchmarks of benchmarks/README.md
+# make parity             every network against its reference at full size (slow)
+# make networks           the README's table of networks, measured anew (hours)
+# make gpu-test           the tests that need a CUDA device
+# make gpu-bench          the networks on this GPU, beside PyTorch
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # On a terminal pip shows its progress bars; in a log only what it installs.
 BRIEFLY := $(if $(shell test -t 1 && echo tty),,--quiet)
 
-.PHONY: demo test check bench install clean
+.PHONY: demo test check bench parity networks gpu-test gpu-bench install clean
 
 demo: $(BUILT) $(DEMO_BUNDLE)/bundle.json
 	$(BIN)/python examples/demo.py --bundle $(DEMO_BUNDLE) $(if $(INPUT),--input "$(INPUT)")
@@ -32,6 +36,19 @@ check: $(BUILT)
 
 bench: $(BUILT) $(DEMO_BUNDLE)/bundle.json
 	$(BIN)/python benchmarks/run.py --bundle $(DEMO_BUNDLE)
+
+parity: $(BUILT)
+	$(BIN)/python -m pytest -m parity --timeout 3600 $(TESTS)
+
+networks: $(BUILT)
+	$(BIN)/python benchmarks/networks.py --output benchmarks/results/networks.json
+	$(BIN)/python benchmarks/networks_table.py
+
+gpu-test: $(BUILT)
+	$(BIN)/python -m pytest -m gpu tests/gpu
+
+gpu-bench: $(BUILT)
+	$(BIN)/python benchmarks/gpu/run.py
 
 install: $(BUILT)
 
