@@ -70,7 +70,9 @@ async def main(bundle_directory: Path) -> None:
         runtime_version="0",
     )
     limits = limits_from_settings(settings)
-    serving = Serving(engine=InstantEngine(), identity=identity, clock=time.monotonic)
+    serving = Serving(
+        engine=InstantEngine(), identity=lambda: identity, clock=time.monotonic
+    )
     async with Front(settings.server, limits) as front:
         await front.serve(serving)
         logger = logging.getLogger("spinert")

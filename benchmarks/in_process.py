@@ -21,6 +21,7 @@ from spinert.runtime.config import settings_from_toml
 from spinert.runtime.decode.pool import DecodePool
 from spinert.runtime.engine.engine import Engine
 from spinert.runtime.engine.opening import opened_backend
+from spinert.runtime.engine.switch import BackendSwitch
 from spinert.runtime.frame import Answer, FrameRequest, RawFrame
 from spinert.runtime.image import Photometric
 
@@ -32,8 +33,8 @@ def main() -> None:
     contents = [raw_content(rows, columns, seed) for seed in range(8)]
     with (
         DecodePool(settings.decode) as pool,
-        opened_backend(bundle, settings.backend) as backend,
-        Engine(bundle, backend, pool, settings) as engine,
+        opened_backend(bundle, settings) as backend,
+        Engine(bundle, BackendSwitch(backend), pool, settings) as engine,
     ):
         run(engine, contents, min(depth, frames), depth)
         start = time.perf_counter()

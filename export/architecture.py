@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.untrained.calibration import Calibration
 
-__all__ = ["CLASSIFIER", "DETECTOR", "Architecture"]
+__all__ = ["CLASSIFIER", "DETECTOR", "Architecture", "SplitNetwork"]
 
 CLASSIFIER: Final = "classifier"
 DETECTOR: Final = "detector"
@@ -35,6 +35,21 @@ def _portable(_options: Mapping[str, Option]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitNetwork:
+    """A two-stage detector cut where its proposals are suppressed."""
+
+    proposals: nn.Module
+    """(N,3,H,W) and image_size (N,2) to p2..p5, boxes (N,L,n,4) and scores (N,L,n),
+    best first on each level but for fillers, whose boxes have no width."""
+    regions: nn.Module
+    """p2..p5, proposals (N,R,4) and image_size to boxes, scores and labels."""
+    nms_iou: float
+    """Of the suppression between them, within each level."""
+    max_proposals: int
+    """Best survivors of all levels together (R); fewer are filled up with zeros."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """How to build, load and seed one kind of network."""
 
@@ -54,9 +69,18 @@ class Architecture:
     """Rewrites tensors (own keys) that mean the same in another form."""
     stride: int = 1
     """Height and width of the input are multiples of this."""
+    fixed_size: bool = False
+    """The input's size is part of the graph: its canvas is fixed or a letterbox."""
     available: Callable[[Mapping[str, Option], int], int] = _none_available
     """From options and classes: how many candidates a detector returns (A)."""
     operators: Callable[[Mapping[str, Option]], tuple[str, ...]] = _portable
     """From the options: ONNX operators that not every backend runs."""
+    shown: Mapping[str, tuple[str, int]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Options that weights do show after all: own key and axis of that length. A file
+    that shows another value is refused with the value to set."""
     has_status: Callable[[Mapping[str, Option]], bool] = _never
     """From the options: whether a detector has the output `status`."""
+    split: Callable[[nn.Module], SplitNetwork] | None = None
+    """From the loaded network; a network with `status` has it."""

@@ -22,6 +22,7 @@ from spinert.export.errors import DestinationError
 from spinert.proto import bundle_pb2 as pb
 
 __all__ = [
+    "INDEX",
     "creation_time",
     "package_versions",
     "staged",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -12,23 +12,44 @@ from torch import Tensor, nn
 
 from spinert.export.architecture import CLASSIFIER, DETECTOR
 from spinert.export.errors import RecipeError
-from spinert.export.members import (
-    Member,
-    OpenedMember,
-    OpenedRecipe,
-    loaded_member,
-)
+from spinert.export.loading import Member, loaded_member
+from spinert.export.members import OpenedMember, OpenedRecipe
 from spinert.export.networks.detector import DetectorGraph
 from spinert.export.networks.ensemble import ClassifierEnsemble
 from spinert.export.networks.grey_input import input_stage
-from spinert.export.onnx_from_torch import GraphSpec
+from spinert.export.onnx_from_torch import GraphSpec, onnx_from_torch
+from spinert.export.onnx_import.graph import ImportedGraph
+from spinert.export.onnx_import.imported import (
+    ImportedModel,
+    imported_classifier,
+    imported_detector,
+)
 from spinert.export.preprocess import NetworkFrame
 from spinert.export.untrained.calibration import Calibration
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.agreement import Answer
 
-__all__ = ["Graph", "classifier_graph", "detector_graph"]
+__all__ = ["Graph", "NetworkGraph", "classifier_graph", "detector_graph"]
 
 _FREE_CANVASES: Final = frozenset({"shortest_edge", "native"})
+
+
+class NetworkGraph(Protocol):
+    """A network of the bundle before it is a file."""
+
+    @property
+    def reference(self) -> str:
+        """What `answer` comes from, with its version."""
+
+    @property
+    def records(self) -> tuple[pb.CheckpointRecord, ...]:
+        """The files it was made of."""
+
+    def onnx(self, frames: Sequence[NetworkFrame]) -> Any:
+        """Return an `onnx.ModelProto`; frames may serve as examples."""
+
+    def answer(self, frame: NetworkFrame) -> Answer:
+        """Return the reference outputs for one frame, without the batch axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +72,26 @@ class Graph:
         values = self.module(*self.inputs(frames))
         values = values if isinstance(values, tuple) else (values,)
         return dict(zip(self.spec.outputs, values, strict=True))
+
+    @property
+    def reference(self) -> str:
+        """PyTorch and its version."""
+        return f"torch {torch.__version__}"
+
+    @property
+    def records(self) -> tuple[pb.CheckpointRecord, ...]:
+        """The members' checkpoints."""
+        return tuple(member.record for member in self.members)
+
+    def onnx(self, frames: Sequence[NetworkFrame]) -> Any:
+        """Convert, with the first frame, twice, as the example."""
+        example = self.inputs([frames[0], frames[0]])
+        return onnx_from_torch(self.module, example, self.spec)
+
+    def answer(self, frame: NetworkFrame) -> Answer:
+        """Return PyTorch's outputs for one frame."""
+        outputs = self.outputs([frame])
+        return {name: value[0].numpy() for name, value in outputs.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,10 +141,37 @@ def _source(
     return _Source(opened=opened, bundle=bundle, role=role, frames=frames, grey=grey)
 
 
+def _imported_graph(
+    bundle: pb.Bundle, role: str, made: ImportedModel, members: Sequence[OpenedMember]
+) -> ImportedGraph:
+    operators = {op for m in members for op in m.architecture.operators(m.options)}
+    bundle.networks[role].operators.extend(sorted(operators))
+    records = tuple(member.record() for member in members)
+    return ImportedGraph(model=made.model, runner=made.runner, records=records)
+
+
+def _imported_classifiers(
+    opened: OpenedRecipe, bundle: pb.Bundle, frames: Sequence[NetworkFrame]
+) -> ImportedGraph:
+    files = [member.imported for member in opened.classifiers]
+    given = [file for file in files if file is not None]
+    if len(given) != len(files):
+        message = "classifiers are ONNX files all together, or none of them is"
+        raise RecipeError(f"{message}: export the others to ONNX first")
+    made = imported_classifier(given, bundle.networks[CLASSIFIER].input, frames)
+    return _imported_graph(bundle, CLASSIFIER, made, opened.classifiers)
+
+
 def classifier_graph(
     opened: OpenedRecipe, bundle: pb.Bundle, frames: Sequence[NetworkFrame]
-) -> Graph:
-    """Load every classifier and join them to one graph, `image` to `logits`."""
+) -> NetworkGraph:
+    """Load every classifier and join them to one graph, `image` to `logits`.
+
+    Raises:
+        RecipeError: Some members are ONNX files and some are not.
+    """
+    if any(member.imported for member in opened.classifiers):
+        return _imported_classifiers(opened, bundle, frames)
     source = _source(opened, bundle, CLASSIFIER, frames)
     members = tuple(source.member(member) for member in opened.classifiers)
     module = ClassifierEnsemble(source.grey, [member.network for member in members])
@@ -113,8 +181,12 @@ def classifier_graph(
 
 def detector_graph(
     opened: OpenedRecipe, bundle: pb.Bundle, frames: Sequence[NetworkFrame]
-) -> Graph:
+) -> NetworkGraph:
     """Load the detector; its graph gives K candidates of each frame."""
+    if opened.detector.imported is not None:
+        network, classes = bundle.networks[DETECTOR], len(bundle.classes)
+        made = imported_detector(opened.detector.imported, network, classes, frames)
+        return _imported_graph(bundle, DETECTOR, made, [opened.detector])
     source = _source(opened, bundle, DETECTOR, frames)
     member = source.member(opened.detector)
     network = bundle.networks[DETECTOR]

@@ -1,32 +1,28 @@
-"""From a recipe's member to a network with its weights."""
+"""Read the files that a recipe names, and recognise what they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from spinert.export.architecture import CLASSIFIER, DETECTOR, Architecture
-from spinert.export.checkpoints.mapping import (
-    load_strictly,
-    own_keys,
-    own_tensors,
-    style_from_tensors,
-)
+from spinert.export.checkpoints.mapping import style_from_tensors
 from spinert.export.checkpoints.reader import read_tensors, sha256_from_file
+from spinert.export.checkpoints.recognition import recognised
 from spinert.export.checkpoints.style import Option, Style
-from spinert.export.errors import RecipeError
+from spinert.export.errors import CheckpointError, RecipeError
+from spinert.export.families.onnx_import import ONNX, onnx_architecture
+from spinert.export.onnx_import.imported import ImportedFile
+from spinert.export.onnx_import.reading import model_from_file
 from spinert.export.recipe import MemberRecipe, Recipe
-from spinert.export.untrained.calibration import Calibration
 from spinert.proto import bundle_pb2 as pb
 
 __all__ = [
-    "Member",
     "OpenedMember",
     "OpenedRecipe",
-    "loaded_member",
     "network_defaults",
     "opened_recipe",
 ]
@@ -49,6 +45,10 @@ class OpenedMember:
     """Of the file, under its keys; None for untrained weights."""
     sha256: str
     """Of the file; empty for untrained weights."""
+    known: Mapping[str, Architecture]
+    """Every architecture: names what a file looks like that does not fit."""
+    imported: ImportedFile | None = None
+    """The file itself, where it is an ONNX file."""
 
     @property
     def statistics(self) -> dict[str, list[float]]:
@@ -63,10 +63,27 @@ class OpenedMember:
     @property
     def notes(self) -> list[str]:
         """What the file tells besides weights."""
+        done = self.imported.read.notes if self.imported else ()
         return [
-            f"pixel {name} {values} is the checkpoint's own"
-            for name, values in self.statistics.items()
+            *done,
+            *(
+                f"pixel {name} {values} is the checkpoint's own"
+                for name, values in self.statistics.items()
+            ),
         ]
+
+    def record(self) -> pb.CheckpointRecord:
+        """Return what the bundle says of this file."""
+        source, is_file = self.recipe.checkpoint, self.recipe.seed is None
+        return pb.CheckpointRecord(
+            role=self.role,
+            member=self.recipe.name,
+            architecture=self.recipe.architecture,
+            style=self.style.name,
+            source=source.rpartition("/")[2] if is_file else source,
+            sha256=self.sha256,
+            notes=self.notes,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,21 +99,12 @@ class OpenedRecipe:
         return (*self.classifiers, self.detector)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A loaded network and what to say about it."""
-
-    network: nn.Module
-    options: Mapping[str, Option]
-    record: pb.CheckpointRecord
-
-
 def _architecture_of(
     member: MemberRecipe, role: str, architectures: Mapping[str, Architecture]
 ) -> Architecture:
     known = {name: a for name, a in architectures.items() if a.role == role}
     if member.architecture not in known:
-        choices = ", ".join(sorted(known))
+        choices = ", ".join([*sorted(known), ONNX])
         message = (
             f"unknown {role} architecture {member.architecture!r}; one of {choices}"
         )
@@ -129,17 +137,49 @@ def _style(
     member: MemberRecipe,
     architecture: Architecture,
     tensors: Mapping[str, Tensor] | None,
+    known: Mapping[str, Architecture],
 ) -> Style:
     if member.style is None:
         if tensors is None:
             return architecture.styles[0]
-        return style_from_tensors(tensors, architecture.styles, member.checkpoint)
+        try:
+            return style_from_tensors(tensors, architecture.styles, member.checkpoint)
+        except CheckpointError as error:
+            hint = recognised(tensors, known, asked=member.architecture)
+            raise CheckpointError(f"{error}{hint}") from error
     styles = {style.name: style for style in architecture.styles}
     if member.style not in styles:
-        known = ", ".join(sorted(styles))
-        message = f"{member.name}: unknown style {member.style!r}; one of {known}"
+        names = ", ".join(sorted(styles))
+        message = f"{member.name}: unknown style {member.style!r}; one of {names}"
         raise RecipeError(message)
     return styles[member.style]
+
+
+def _opened_onnx(
+    recipe: Recipe,
+    member: MemberRecipe,
+    role: str,
+    architectures: Mapping[str, Architecture],
+) -> OpenedMember:
+    """Read an ONNX file; it has neither key layout nor hidden settings."""
+    if member.seed is not None or member.style or member.wrapper or member.options:
+        message = "takes a file and a [mapping]; no seed, style, wrapper or options"
+        raise RecipeError(f'{member.name}: architecture "{ONNX}" {message}')
+    path = recipe.folder / member.checkpoint
+    where = "detector" if role == DETECTOR else f"classifier {member.name}"
+    file = ImportedFile(read=model_from_file(path), mapping=member.mapping, where=where)
+    architecture = onnx_architecture(file, role)
+    return OpenedMember(
+        recipe=member,
+        role=role,
+        architecture=architecture,
+        style=architecture.styles[0],
+        options={},
+        tensors={},
+        sha256=sha256_from_file(path),
+        known=architectures,
+        imported=file,
+    )
 
 
 def _opened(
@@ -148,13 +188,18 @@ def _opened(
     role: str,
     architectures: Mapping[str, Architecture],
 ) -> OpenedMember:
+    if member.architecture == ONNX:
+        return _opened_onnx(recipe, member, role, architectures)
+    if member.mapping:
+        message = f'only architecture "{ONNX}" has a mapping; remove it'
+        raise RecipeError(f"{member.name}: {message}")
     architecture = _architecture_of(member, role, architectures)
     tensors, sha256 = None, ""
     if member.seed is None:
         path = recipe.folder / member.checkpoint
         tensors = read_tensors(path, member.wrapper)
         sha256 = sha256_from_file(path)
-    style = _style(member, architecture, tensors)
+    style = _style(member, architecture, tensors, architectures)
     return OpenedMember(
         recipe=member,
         role=role,
@@ -163,6 +208,7 @@ def _opened(
         options=_options(member, architecture, style),
         tensors=tensors,
         sha256=sha256,
+        known=architectures,
     )
 
 
@@ -176,7 +222,8 @@ def opened_recipe(
         RecipeError: An architecture, option or style does not exist.
     """
     # Names first: nobody wants to wait for files before a spelling mistake shows.
-    _architecture_of(recipe.detector, DETECTOR, architectures)
+    if recipe.detector.architecture != ONNX:
+        _architecture_of(recipe.detector, DETECTOR, architectures)
     return OpenedRecipe(
         classifiers=tuple(
             _opened(recipe, member, CLASSIFIER, architectures)
@@ -192,50 +239,3 @@ def network_defaults(opened: OpenedMember) -> dict[str, Any]:
     if opened.statistics:
         defaults["input"] = {**defaults.get("input", {}), **opened.statistics}
     return defaults
-
-
-def _seeded_tensors(
-    opened: OpenedMember, classes: int, calibration: Calibration
-) -> dict[str, Tensor]:
-    """Return untrained weights, spelled as a file of this style would."""
-    network = opened.architecture.build(opened.options, classes)
-    opened.architecture.calibrate(network, calibration)
-    state = network.state_dict()
-    spelled = opened.style.source_key
-    return {spelled(key): state[key].clone() for key in own_keys(network)}
-
-
-def loaded_member(
-    opened: OpenedMember, *, classes: int, calibration: Callable[[int], Calibration]
-) -> Member:
-    """Map and load one member's weights.
-
-    Untrained weights take the same way as a file's: they are made as a state dict in
-    the file's key layout, then mapped and loaded strictly.
-
-    Args:
-        opened: Which weights.
-        classes: Of the bundle; a detector has one score for each.
-        calibration: Makes the calibration of untrained weights from a seed.
-
-    Raises:
-        CheckpointError: The file does not fit.
-        RecipeError: The settings contradict each other.
-    """
-    source, style = opened.recipe.checkpoint, opened.style
-    tensors, seed = opened.tensors, opened.recipe.seed
-    if tensors is None:
-        tensors = _seeded_tensors(opened, classes, calibration(seed or 0))
-    network = opened.architecture.build(opened.options, classes)
-    own = own_tensors(tensors, network, style, source)
-    load_strictly(network, opened.architecture.adapt(own), style, source)
-    record = pb.CheckpointRecord(
-        role=opened.role,
-        member=opened.recipe.name,
-        architecture=opened.recipe.architecture,
-        style=style.name,
-        source=source.rpartition("/")[2] if seed is None else source,
-        sha256=opened.sha256,
-        notes=opened.notes,
-    )
-    return Member(network=network.eval(), options=opened.options, record=record)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from spinert.export.errors import GraphError
+from spinert.export.onnx_translations import TRANSLATIONS
 
-__all__ = ["GraphSpec", "check_graph", "onnx_from_torch"]
+__all__ = ["GraphSpec", "check_graph", "foreign_operators", "onnx_from_torch"]
 
 OPSET: Final = 18
 """LayerNormalization is one operator (from 17); every back end reads it."""
@@ -45,9 +46,11 @@ _OPERATORS: Final = frozenset(
         "Greater",
         "GreaterOrEqual",
         "Identity",
+        "InstanceNormalization",
         "LayerNormalization",
         "Less",
         "LessOrEqual",
+        "Log",
         "MatMul",
         "Max",
         "MaxPool",
@@ -64,6 +67,7 @@ _OPERATORS: Final = frozenset(
         "ReduceSum",
         "Relu",
         "Reshape",
+        "Resize",
         "Shape",
         "Sigmoid",
         "Slice",
@@ -117,6 +121,21 @@ def _cleaned(model: Any, spec: GraphSpec) -> Any:
     return model
 
 
+def _operators(graph: Any) -> set[str]:
+    """Return the operators of a graph and of its subgraphs."""
+    found = {node.op_type for node in graph.node}
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                found |= _operators(inner)
+    return found
+
+
+def foreign_operators(model: Any) -> tuple[str, ...]:
+    """Return the operators of a model that not every back end runs, sorted."""
+    return tuple(sorted(_operators(model.graph) - _OPERATORS))
+
+
 def check_graph(model: Any, spec: GraphSpec) -> None:
     """Check operators and the names of inputs and outputs.
 
@@ -126,8 +145,7 @@ def check_graph(model: Any, spec: GraphSpec) -> None:
     foreign = {node.domain for node in model.graph.node} - {"", "ai.onnx"}
     if foreign or model.functions:
         raise GraphError("the graph has custom operators; use standard ones only")
-    unknown = sorted({node.op_type for node in model.graph.node} - _OPERATORS)
-    unknown = [name for name in unknown if name not in spec.operators]
+    unknown = [op for op in foreign_operators(model) if op not in spec.operators]
     if unknown:
         names = ", ".join(unknown)
         message = f"the graph has operators that not every back end runs: {names}"
@@ -166,6 +184,7 @@ def onnx_from_torch(
             output_names=list(spec.outputs),
             dynamic_shapes=tuple(dict.fromkeys(axes, free) for axes in spec.dynamic),
             verbose=False,
+            custom_translation_table=dict(TRANSLATIONS),
         )
     model = _cleaned(program.model_proto, spec)
     check_graph(model, spec)

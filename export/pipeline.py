@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import onnxruntime
-import torch
 
 from spinert import __version__
 from spinert.export.architecture import CLASSIFIER, DETECTOR, Architecture
@@ -22,15 +21,19 @@ from spinert.export.bundle_writer import (
     write_index,
     write_outputs,
 )
+from spinert.export.cache import ExportCache
+from spinert.export.cache_fragment import add_fragment, fragment
+from spinert.export.cache_key import key_from_export
 from spinert.export.golden import GoldenImage, golden_images
-from spinert.export.graphs import Graph, classifier_graph, detector_graph
+from spinert.export.graphs import NetworkGraph, classifier_graph, detector_graph
+from spinert.export.half.form import write_half_form
 from spinert.export.members import OpenedRecipe, opened_recipe
-from spinert.export.onnx_from_torch import onnx_from_torch
-from spinert.export.parity import TOLERANCES, Outputs, measured_parity
+from spinert.export.parity import Golden, Measured, measured_parity
 from spinert.export.plan import bundle_from_recipe
 from spinert.export.preprocess import NetworkFrame, network_frame
 from spinert.export.recipe import Recipe, recipe_from_toml
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.agreement import FP16, FP32, Answer, rule_from_bundle
 
 __all__ = ["Progress", "export_bundle"]
 
@@ -51,6 +54,7 @@ class _Export:
     images: Sequence[GoldenImage]
     folder: Path
     progress: Progress
+    cache: ExportCache | None
 
     def frames(self, role: str) -> list[NetworkFrame]:
         stated = self.bundle.networks[role].input
@@ -58,6 +62,22 @@ class _Export:
         return [network_frame(image, stated) for image in grey]
 
     def network(self, role: str) -> None:
+        """Take one network from the cache, or make it and keep it there."""
+        if self.cache is None:
+            self._make(role)
+            return
+        key = key_from_export(self.recipe, self.opened, self.bundle, role)
+        kept = self.cache.lookup(key, self.folder)
+        if kept is not None:
+            self.progress(f"{role}: kept from an earlier export", _SHARES[role][1])
+            add_fragment(self.bundle, kept)
+            return
+        before = _files(self.folder)
+        self._make(role)
+        made = sorted(_files(self.folder) - before)
+        self.cache.store(key, fragment(self.bundle, role), self.folder, made)
+
+    def _make(self, role: str) -> None:
         """Build, convert and compare one network; record it in the bundle."""
         start, end = _SHARES[role]
 
@@ -68,28 +88,38 @@ class _Export:
         frames = self.frames(role)
         build = _GRAPHS[role]
         graph = build(self.opened, self.bundle, frames)
-        report("PyTorch to ONNX", 0.15)
+        report("converting to ONNX", 0.15)
         path = self._convert(role, graph, frames)
         report("reference outputs", 0.4)
-        references = [_answer(graph, frame) for frame in frames]
+        references = [graph.answer(frame) for frame in frames]
         self._record_golden(role, frames, references)
-        report("comparing ONNX Runtime with PyTorch", 0.45)
+        report("comparing ONNX Runtime with the reference", 0.45)
         sizes = self.recipe.golden.batch_sizes
-        worst = measured_parity(path, frames, references, sizes)
-        self._record_parity(role, worst)
-        records = [member.record for member in graph.members]
-        self.bundle.provenance.checkpoints.extend(records)
+        golden = Golden(frames=frames, references=references, batch_sizes=sizes)
+        rule = rule_from_bundle(self.bundle, role, FP32)
+        measured = measured_parity(path, golden, rule)
+        self._record_parity(role, graph.reference, measured)
+        if FP16 in self.recipe.precisions:
+            write_half_form(
+                self.folder,
+                self.bundle,
+                role,
+                golden,
+                lambda text, fraction: report(text, 0.7 + 0.3 * fraction),
+            )
+        self.bundle.provenance.checkpoints.extend(graph.records)
 
-    def _convert(self, role: str, graph: Graph, frames: list[NetworkFrame]) -> Path:
-        example = graph.inputs([frames[0], frames[0]])
-        model = onnx_from_torch(graph.module, example, graph.spec)
+    def _convert(
+        self, role: str, graph: NetworkGraph, frames: list[NetworkFrame]
+    ) -> Path:
+        model = graph.onnx(frames)
         path = self.folder / self.bundle.networks[role].file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(model.SerializeToString(deterministic=True))
         return path
 
     def _record_golden(
-        self, role: str, frames: list[NetworkFrame], references: list[Outputs]
+        self, role: str, frames: list[NetworkFrame], references: list[Answer]
     ) -> None:
         recorded = self.bundle.golden.frames
         for golden, frame, outputs in zip(recorded, frames, references, strict=True):
@@ -99,15 +129,12 @@ class _Export:
             case.outputs = f"golden/{golden.name}.{role}.npz"
             write_outputs(self.folder / case.outputs, outputs)
 
-    def _record_parity(self, role: str, worst: Mapping[str, float]) -> None:
+    def _record_parity(self, role: str, reference: str, measured: Measured) -> None:
         parity = self.bundle.networks[role].parity
-        parity.reference = f"torch {torch.__version__}"
+        parity.reference = reference
         parity.compared = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
         parity.batch_sizes.extend(self.recipe.golden.batch_sizes)
-        for name, gap in worst.items():
-            parity.outputs.add(
-                output=name, tolerance_abs=TOLERANCES[name], measured_max_abs=gap
-            )
+        measured.record(parity)
 
     def golden(self) -> None:
         """Write the frames of the golden set and list them."""
@@ -132,9 +159,9 @@ class _Export:
         provenance.packages.update(package_versions())
 
 
-def _answer(graph: Graph, frame: NetworkFrame) -> Outputs:
-    outputs = graph.outputs([frame])
-    return {name: value[0].numpy() for name, value in outputs.items()}
+def _files(folder: Path) -> set[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix() for path in paths}
 
 
 def export_bundle(
@@ -144,6 +171,7 @@ def export_bundle(
     *,
     replace: bool = False,
     architectures: Mapping[str, Architecture] = ARCHITECTURES,
+    cache: ExportCache | None = None,
 ) -> pb.Bundle:
     """Write the bundle that a recipe describes.
 
@@ -156,6 +184,8 @@ def export_bundle(
         progress: Called at the start of each step.
         replace: Take the place of the bundle in `directory`.
         architectures: Networks that a recipe can name.
+        cache: Holds networks of earlier exports and takes those of this one. It tells
+            architectures apart by their names.
 
     Returns:
         What bundle.json says.
@@ -176,6 +206,7 @@ def export_bundle(
             images=golden_images(recipe.golden),
             folder=folder,
             progress=progress,
+            cache=cache,
         )
         work.golden()
         work.network(CLASSIFIER)

@@ -35,6 +35,10 @@ def _preset(recipe: Recipe) -> pb.Bundle:
     return bundle
 
 
+def _is_free(canvas: pb.CanvasPolicy) -> bool:
+    return canvas.WhichOneof("kind") not in ("fixed", "letterbox")
+
+
 def bundle_from_recipe(recipe: Recipe, opened: OpenedRecipe) -> pb.Bundle:
     """Return preset, style of the detector and overrides: nothing measured.
 
@@ -61,6 +65,9 @@ def bundle_from_recipe(recipe: Recipe, opened: OpenedRecipe) -> pb.Bundle:
         message = "a classifier takes a fixed canvas; nothing tells it the padding"
         raise RecipeError(f"bundle.networks.classifier.input.canvas: {message}")
     check_network(classifier, role=CLASSIFIER, stride=1)
+    if architecture.fixed_size and _is_free(detector.input.canvas):
+        message = "this detector takes a letterbox or a fixed canvas"
+        raise RecipeError(f"bundle.networks.detector.input.canvas: {message}")
     check_network(detector, role=DETECTOR, stride=architecture.stride)
     check_selection(detector, available)
     return bundle

@@ -188,7 +188,8 @@ def network_frame(grey: Grey, stated: pb.NetworkInput) -> NetworkFrame:
         stated: Canvas, resampler, element type and, for ELEMENT_FLOAT32, statistics.
             ELEMENT_UINT8 is resampled by Pillow's rule, whatever is stated.
     """
-    place = _placement(*grey.shape, stated.canvas)
+    rows, columns = grey.shape
+    place = _placement(rows, columns, stated.canvas)
     height, width = place.valid
     if stated.element_type == pb.ELEMENT_FLOAT32:
         is_torch = stated.resampler == pb.TORCH_BILINEAR_F32

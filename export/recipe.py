@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from spinert.export.checkpoints.reader import WRAPPERS
@@ -44,6 +45,8 @@ class MemberRecipe:
     wrapper: str | None
     """Key that holds the weights, where a file has several."""
     options: Mapping[str, Option]
+    mapping: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Of architecture "onnx": what the file's inputs and outputs mean."""
 
     @property
     def seed(self) -> int | None:
@@ -137,6 +140,7 @@ def _member(values: object, where: str) -> MemberRecipe:
         style=table.maybe_text("style"),
         wrapper=table.maybe_text("wrapper"),
         options=options,
+        mapping=table.take("mapping", dict, {}),
     )
     table.close()
     if member.wrapper is not None and member.wrapper not in WRAPPERS:
@@ -196,7 +200,7 @@ def recipe_from_toml(path: Path) -> Recipe:
 
     Keys: `name`, `version`, `preset`, `precisions`; `[[classifier]]` and
     `[detector]` with `architecture`, `checkpoint` and optionally `name`, `style`,
-    `wrapper`, `[options]`; `[golden]` with `sizes`, `batch_sizes`, `seed`;
+    `wrapper`, `[options]`, `[mapping]`; `[golden]` with `sizes`, `batch_sizes`, `seed`;
     `[bundle]`, merged over the preset as protobuf JSON of `spinert.v1.Bundle`.
 
     Raises:

@@ -179,6 +179,11 @@ def _is_plain(path: str) -> bool:
 def _references(spec: pb.Bundle) -> Iterator[tuple[str, str]]:
     for role, network in spec.networks.items():
         yield f"networks.{role}.file", network.file
+        for form in network.forms:
+            yield f"networks.{role}.forms", form.file
+        if network.HasField("split"):
+            yield f"networks.{role}.split.proposals", network.split.proposals
+            yield f"networks.{role}.split.regions", network.split.regions
     for frame in spec.golden.frames:
         yield f"golden.frames.{frame.name}.image", frame.image
         for case in frame.networks.values():

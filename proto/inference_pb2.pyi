@@ -435,8 +435,24 @@ class Receipt(_message.Message):
     total_ms: float
     def __init__(self, stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., batches: _Optional[_Iterable[_Union[BatchRecord, _Mapping]]] = ..., total_ms: _Optional[float] = ...) -> None: ...
 
+class NetworkRun(_message.Message):
+    __slots__ = ("role", "backend", "precision", "engine_key", "degraded", "recomputed")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_KEY_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    RECOMPUTED_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    backend: str
+    precision: str
+    engine_key: str
+    degraded: bool
+    recomputed: bool
+    def __init__(self, role: _Optional[str] = ..., backend: _Optional[str] = ..., precision: _Optional[str] = ..., engine_key: _Optional[str] = ..., degraded: bool = ..., recomputed: bool = ...) -> None: ...
+
 class Provenance(_message.Message):
-    __slots__ = ("bundle_name", "bundle_version", "bundle_sha256", "backend", "precision", "engine_key", "preprocessing", "input_sha256", "runtime_version", "notice", "degraded")
+    __slots__ = ("bundle_name", "bundle_version", "bundle_sha256", "backend", "precision", "engine_key", "preprocessing", "input_sha256", "runtime_version", "notice", "degraded", "networks")
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -448,6 +464,7 @@ class Provenance(_message.Message):
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
     NOTICE_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    NETWORKS_FIELD_NUMBER: _ClassVar[int]
     bundle_name: str
     bundle_version: str
     bundle_sha256: str
@@ -459,7 +476,8 @@ class Provenance(_message.Message):
     runtime_version: str
     notice: str
     degraded: bool
-    def __init__(self, bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., backend: _Optional[str] = ..., precision: _Optional[str] = ..., engine_key: _Optional[str] = ..., preprocessing: _Optional[str] = ..., input_sha256: _Optional[str] = ..., runtime_version: _Optional[str] = ..., notice: _Optional[str] = ..., degraded: bool = ...) -> None: ...
+    networks: _containers.RepeatedCompositeFieldContainer[NetworkRun]
+    def __init__(self, bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., backend: _Optional[str] = ..., precision: _Optional[str] = ..., engine_key: _Optional[str] = ..., preprocessing: _Optional[str] = ..., input_sha256: _Optional[str] = ..., runtime_version: _Optional[str] = ..., notice: _Optional[str] = ..., degraded: bool = ..., networks: _Optional[_Iterable[_Union[NetworkRun, _Mapping]]] = ...) -> None: ...
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
@@ -476,7 +494,7 @@ class NetworkInfo(_message.Message):
     def __init__(self, role: _Optional[str] = ..., architecture: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("runtime_version", "bundle_name", "bundle_version", "bundle_sha256", "notice", "backend", "precision", "networks", "class_names", "limits", "uptime_s", "disclaimer")
+    __slots__ = ("runtime_version", "bundle_name", "bundle_version", "bundle_sha256", "notice", "backend", "precision", "networks", "class_names", "limits", "uptime_s", "disclaimer", "degraded", "degraded_reason")
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -489,6 +507,8 @@ class ServerInfo(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     UPTIME_S_FIELD_NUMBER: _ClassVar[int]
     DISCLAIMER_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_REASON_FIELD_NUMBER: _ClassVar[int]
     runtime_version: str
     bundle_name: str
     bundle_version: str
@@ -501,4 +521,6 @@ class ServerInfo(_message.Message):
     limits: Limits
     uptime_s: float
     disclaimer: str
-    def __init__(self, runtime_version: _Optional[str] = ..., bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., notice: _Optional[str] = ..., backend: _Optional[str] = ..., precision: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkInfo, _Mapping]]] = ..., class_names: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., uptime_s: _Optional[float] = ..., disclaimer: _Optional[str] = ...) -> None: ...
+    degraded: bool
+    degraded_reason: str
+    def __init__(self, runtime_version: _Optional[str] = ..., bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., notice: _Optional[str] = ..., backend: _Optional[str] = ..., precision: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkInfo, _Mapping]]] = ..., class_names: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., uptime_s: _Optional[float] = ..., disclaimer: _Optional[str] = ..., degraded: bool = ..., degraded_reason: _Optional[str] = ...) -> None: ...

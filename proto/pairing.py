@@ -16,6 +16,8 @@ _Answer = Mapping[str, _Array]
 _Indices = npt.NDArray[np.intp]
 
 _SAME_OBJECT_IOU: Final = 0.5
+_TINY: Final = 1e-12
+"""In place of a tolerance of zero, to divide by."""
 _STAND_IN_SCORES: Final = 5.0
 """A stand-in's score may differ by this many tolerances."""
 
@@ -63,7 +65,7 @@ def exact_pairs(
         gaps = _box_gaps(actual["boxes"][choices], expected["boxes"][index])
         partner[index] = choices[gaps.argmin()]
         free[partner[index]] = False
-    edge = (scores.min() if len(scores) else 0.0) + tolerance
+    edge = _last(scores) + tolerance
     paired = np.flatnonzero(partner >= 0)
     return Pairs(
         expected=paired,
@@ -107,14 +109,19 @@ def relevant_pairs(
                 switched=local.switched,
             )
         )
-    clear = relevant_score + tolerances["scores"]
+
+    def is_clear(answer: _Answer, indices: _Indices, other: _Answer) -> _Array:
+        cut = max(relevant_score, _last(other["scores"]))
+        within = answer["scores"][indices] <= cut + tolerances["scores"]
+        return np.asarray(~within)
+
     lost = _joined([part.lost for part in parts])
     invented = _joined([part.invented for part in parts])
     return Pairs(
         expected=_joined([part.expected for part in parts]),
         actual=_joined([part.actual for part in parts]),
-        lost=lost[~(expected["scores"][lost] <= clear)],
-        invented=invented[~(actual["scores"][invented] <= clear)],
+        lost=lost[is_clear(expected, lost, actual)],
+        invented=invented[is_clear(actual, invented, expected)],
         switched=sum(part.switched for part in parts),
     )
 
@@ -137,13 +144,12 @@ def _likeness(
 ) -> _Likeness:
     rows, columns = chosen
     boxes = expected["boxes"][rows][:, None], actual["boxes"][columns][None]
-    gaps = _box_gaps(*boxes)
+    gaps = _box_gaps(*boxes) / max(tolerances["boxes"], _TINY)
     scores = expected["scores"][rows][:, None], actual["scores"][columns][None]
-    score_gaps = np.abs(scores[0] - scores[1]) / tolerances["scores"]
-    same = (_ious(*boxes) >= _SAME_OBJECT_IOU) | (gaps <= tolerances["boxes"])
-    worst = np.maximum(gaps / tolerances["boxes"], score_gaps)
+    score_gaps = np.abs(scores[0] - scores[1]) / max(tolerances["scores"], _TINY)
+    same = (_ious(*boxes) >= _SAME_OBJECT_IOU) | (gaps <= 1)
     return _Likeness(
-        cost=np.where(same, worst, np.inf),
+        cost=np.where(same, np.maximum(gaps, score_gaps), np.inf),
         stand_in=same & (score_gaps <= _STAND_IN_SCORES),
     )
 
@@ -160,9 +166,10 @@ def _label_pairs(likeness: _Likeness, scores: _Array, switching: bool) -> Pairs:
             free[partner[row]] = False
     alone, switched = partner < 0, np.zeros(len(partner), dtype=bool)
     if switching:
-        rows = np.arange(len(partner))
-        strayed = ~alone & (cost[rows, partner] > 1) & likeness.stand_in[rows, partner]
-        switched = strayed | (alone & likeness.stand_in.any(axis=1))
+        rows = np.flatnonzero(~alone)
+        own = rows, partner[rows]
+        switched[rows] = (cost[own] > 1) & likeness.stand_in[own]
+        switched |= alone & likeness.stand_in.any(axis=1)
         free &= ~likeness.stand_in.any(axis=0)
     paired = np.flatnonzero(~alone & ~switched)
     return Pairs(
@@ -189,6 +196,11 @@ def _ious(first: _Array, second: _Array) -> _Array:
         np.clip(b[..., 2:] - b[..., :2], 0, None).prod(axis=-1) for b in (first, second)
     ]
     return np.asarray(shared / np.maximum(areas[0] + areas[1] - shared, 1e-9))
+
+
+def _last(scores: _Array) -> float:
+    """Return the lowest score of a list, below which others were cut."""
+    return float(scores.min()) if scores.size else 0.0
 
 
 def _joined(parts: list[_Indices]) -> _Indices:

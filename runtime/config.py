@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from spinert.runtime.compiled.settings import EnginesSettings
 from spinert.runtime.errors import ConfigError, Reason
+from spinert.runtime.toml_values import built, require
+from spinert.runtime.user_directories import user_directory
 
 __all__ = [
     "BackendSettings",
@@ -17,15 +19,9 @@ __all__ = [
     "GoldenSettings",
     "ServerSettings",
     "Settings",
+    "fallback_settings",
     "settings_from_toml",
 ]
-
-T = TypeVar("T")
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(Reason.CONFIG_INVALID, message)
 
 
 def _cores() -> int:
@@ -53,10 +49,10 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         """Reject settings that could never serve a frame."""
-        _require(":" in self.listen, "server.listen must be HOST:PORT")
-        _require(1 <= self.max_message_mib <= 1024, "server.max_message_mib: 1 to 1024")
-        _require(self.max_frames_in_flight >= 1, "server.max_frames_in_flight: from 1")
-        _require(self.grace_s >= 0, "server.grace_s must not be negative")
+        require(":" in self.listen, "server.listen must be HOST:PORT")
+        require(1 <= self.max_message_mib <= 1024, "server.max_message_mib: 1 to 1024")
+        require(self.max_frames_in_flight >= 1, "server.max_frames_in_flight: from 1")
+        require(self.grace_s >= 0, "server.grace_s must not be negative")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,17 +90,17 @@ class DecodeSettings:
 
     def __post_init__(self) -> None:
         """Reject limits that admit nothing."""
-        _require(bool(self.accept_modalities), "decode.accept_modalities is empty")
-        _require(self.workers >= 1, "decode.workers: from 1")
-        _require(self.timeout_s > 0, "decode.timeout_s must be positive")
-        _require(self.memory_mib >= 512, "decode.memory_mib: from 512")
-        _require(
+        require(bool(self.accept_modalities), "decode.accept_modalities is empty")
+        require(self.workers >= 1, "decode.workers: from 1")
+        require(self.timeout_s > 0, "decode.timeout_s must be positive")
+        require(self.memory_mib >= 512, "decode.memory_mib: from 512")
+        require(
             1 <= self.min_edge_px <= self.max_edge_px <= 65535,
             "decode: 1 <= min_edge_px <= max_edge_px <= 65535",
         )
-        _require(self.max_pixel_mib >= 1, "decode.max_pixel_mib: from 1")
-        _require(self.max_elements >= 1, "decode.max_elements: from 1")
-        _require(1 <= self.max_nesting <= 100, "decode.max_nesting: 1 to 100")
+        require(self.max_pixel_mib >= 1, "decode.max_pixel_mib: from 1")
+        require(self.max_elements >= 1, "decode.max_elements: from 1")
+        require(1 <= self.max_nesting <= 100, "decode.max_nesting: 1 to 100")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,17 +127,15 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         """Reject queues that could never fill a batch."""
-        _require(self.max_batch >= 1, "engine.max_batch: from 1")
-        _require(self.max_delay_ms >= 0, "engine.max_delay_ms must not be negative")
-        _require(
+        require(self.max_batch >= 1, "engine.max_batch: from 1")
+        require(self.max_delay_ms >= 0, "engine.max_delay_ms must not be negative")
+        require(
             self.max_frames >= self.max_batch,
             "engine.max_frames must hold at least one full batch (max_batch)",
         )
-        _require(
-            self.max_frames_per_device >= 1, "engine.max_frames_per_device: from 1"
-        )
-        _require(self.max_queue_mib >= 1, "engine.max_queue_mib: from 1")
-        _require(self.prepare_threads >= 1, "engine.prepare_threads: from 1")
+        require(self.max_frames_per_device >= 1, "engine.max_frames_per_device: from 1")
+        require(self.max_queue_mib >= 1, "engine.max_queue_mib: from 1")
+        require(self.prepare_threads >= 1, "engine.prepare_threads: from 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,32 +148,51 @@ class BackendSettings:
     threads: int = 0
     """Threads one network may use; 0: all cores."""
 
+    precision: str = ""
+    """Of the networks' graphs: "fp32" or "fp16"; empty: the backend's own choice."""
+
+    fallback: str = ""
+    """Serves while `name` is made ready, and if it never is; every answer says
+    `degraded` then. "onnxruntime" or empty: none, wait for `name`."""
+
     def __post_init__(self) -> None:
-        """Reject a negative thread count."""
-        _require(self.threads >= 0, "backend.threads must not be negative")
+        """Reject what no backend could be told."""
+        require(self.threads >= 0, "backend.threads must not be negative")
+        require(
+            self.precision in ("", "fp32", "fp16"),
+            'backend.precision: "fp32" or "fp16", or leave it out',
+        )
+        require(
+            self.fallback in ("", "onnxruntime"),
+            'backend.fallback: "onnxruntime", or leave it out',
+        )
+        require(
+            not self.fallback or self.fallback != self.name,
+            "backend.fallback is the backend itself; leave it out",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GoldenSettings:
-    """Where passes of the golden set are remembered."""
+    """The gate: the golden set, and certificates of having passed it."""
 
     state_dir: str = ""
-    """Empty: $XDG_STATE_HOME/spinert, else ~/.local/state/spinert."""
+    """Where certificates of backends without engines are kept; empty:
+    $XDG_STATE_HOME/spinert, else ~/.local/state/spinert."""
+
+    require_certificate: bool = False
+    """Refuse to start without a certificate instead of running the gate first."""
 
     def directory(self) -> Path | None:
-        """Return the directory of stored passes; it may not exist yet.
+        """Return the directory of certificates; it may not exist yet.
 
-        None where no pass can be stored: no setting, and a user without a home,
+        None where none can be stored: no setting, and a user without a home,
         as in many containers.
         """
         if self.state_dir:
             return Path(self.state_dir)
-        if base := os.environ.get("XDG_STATE_HOME"):
-            return Path(base) / "spinert"
-        try:
-            return Path.home() / ".local" / "state" / "spinert"
-        except RuntimeError:
-            return None
+        base = user_directory("XDG_STATE_HOME", ".local/state")
+        return base / "spinert" if base else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,6 +204,15 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     backend: BackendSettings = field(default_factory=BackendSettings)
     golden: GoldenSettings = field(default_factory=GoldenSettings)
+    engines: EnginesSettings = field(default_factory=EnginesSettings)
+
+
+def fallback_settings(settings: Settings) -> Settings:
+    """Return `settings` with the fallback as the backend, in its own precision."""
+    fallback = replace(
+        settings.backend, name=settings.backend.fallback, fallback="", precision=""
+    )
+    return replace(settings, backend=fallback)
 
 
 def settings_from_toml(path: Path) -> Settings:
@@ -209,31 +231,4 @@ def settings_from_toml(path: Path) -> Settings:
         raise ConfigError(
             Reason.CONFIG_INVALID, f"{path} is not valid TOML: {error}"
         ) from error
-    return _build(Settings, table, path.name)
-
-
-def _build(cls: type[T], table: dict[str, Any], where: str) -> T:
-    """Build dataclass `cls` from a parsed table, naming any unknown key."""
-    hints = get_type_hints(cls)
-    known = [f.name for f in fields(cls)]  # type: ignore[arg-type]
-    if unknown := sorted(table.keys() - set(known)):
-        raise ConfigError(
-            Reason.CONFIG_INVALID,
-            f"{where}: unknown key {unknown[0]!r}; expected one of {sorted(known)}",
-        )
-    return cls(**{k: _value(hints[k], v, f"{where}: {k}") for k, v in table.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if is_dataclass(hint) and isinstance(hint, type):
-        _require(isinstance(value, dict), f"{where} must be a table")
-        return _build(hint, value, where)
-    if get_origin(hint) is tuple:
-        item = get_args(hint)[0]
-        fits = isinstance(value, list) and all(type(v) is item for v in value)
-        _require(fits, f"{where} must be a list of {item.__name__}")
-        return tuple(value)
-    if hint is float and type(value) is int:
-        return float(value)
-    _require(type(value) is hint, f"{where} must be of type {hint.__name__}")
-    return value
+    return built(Settings, table, path.name)

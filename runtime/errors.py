@@ -9,6 +9,7 @@ SpinertError                   INTERNAL
 │   ├── Overloaded             RESOURCE_EXHAUSTED   queue or quota full: back off
 │   ├── DeadlineExceeded       DEADLINE_EXCEEDED    too late to be of use
 │   ├── Unavailable            UNAVAILABLE          starting, draining, recovering
+│   │   └── DeviceLost                              the accelerator died under it
 │   └── Cancelled              CANCELLED            the client withdrew the frame
 ├── ProtocolViolation          INVALID_ARGUMENT     the stream's rules were broken
 │   ├── DuplicateFrame         ALREADY_EXISTS
@@ -39,6 +40,7 @@ __all__ = [
     "Cancelled",
     "ConfigError",
     "DeadlineExceeded",
+    "DeviceLost",
     "DuplicateFrame",
     "FrameRefused",
     "FrameTooCostly",
@@ -93,6 +95,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     NOT_READY = "NOT_READY"
     SHUTTING_DOWN = "SHUTTING_DOWN"
+    DEVICE_LOST = "DEVICE_LOST"
     CANCELLED = "CANCELLED"
     # ProtocolViolation
     MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
@@ -105,13 +108,18 @@ class Reason(StrEnum):
     # BackendError
     NETWORK_FAILED = "NETWORK_FAILED"
     NETWORK_OUTPUT_INVALID = "NETWORK_OUTPUT_INVALID"
+    DEVICE_OUT_OF_MEMORY = "DEVICE_OUT_OF_MEMORY"
     # SetupError
     CONFIG_INVALID = "CONFIG_INVALID"
     BUNDLE_MISSING = "BUNDLE_MISSING"
     BUNDLE_INVALID = "BUNDLE_INVALID"
     BUNDLE_HASH_MISMATCH = "BUNDLE_HASH_MISMATCH"
     GOLDEN_SET_FAILED = "GOLDEN_SET_FAILED"
+    CERTIFICATE_MISSING = "CERTIFICATE_MISSING"
     BACKEND_UNAVAILABLE = "BACKEND_UNAVAILABLE"
+    ENGINE_BUILD_FAILED = "ENGINE_BUILD_FAILED"
+    ENGINE_CACHE_FAILED = "ENGINE_CACHE_FAILED"
+    ENGINE_UNTRUSTED = "ENGINE_UNTRUSTED"
     ADDRESS_IN_USE = "ADDRESS_IN_USE"
     # anything outside the tree
     INTERNAL = "INTERNAL"
@@ -177,6 +185,10 @@ class Unavailable(RefusedNow):
 
     status = grpc.StatusCode.UNAVAILABLE
     retry_after_ms = 1000
+
+
+class DeviceLost(Unavailable):
+    """The accelerator failed for good in this process; only a restart helps."""
 
 
 class Cancelled(RefusedNow):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum, unique
 
 from spinert.runtime.image import Photometric, Rescale, Spacing, Window
-from spinert.runtime.verdict import Output, Receipt, Verdict
+from spinert.runtime.verdict import NetworkRun, Output, Receipt, Verdict
 
 __all__ = [
     "Answer",
@@ -82,3 +82,5 @@ class Answer:
     receipt: Receipt
     input_sha256: str
     study_uid: str = ""
+    runs: tuple[NetworkRun, ...] = ()
+    """By network, in alphabetical order; none: no network was needed."""

@@ -15,7 +15,7 @@ from spinert.runtime.backends import Capabilities
 from spinert.runtime.bundle import LoadedBundle
 from spinert.runtime.decide.study import StudySummary
 from spinert.runtime.frame import Answer
-from spinert.runtime.verdict import Box, Finding, Receipt, Verdict
+from spinert.runtime.verdict import Box, Finding, NetworkRun, Receipt, Verdict
 
 __all__ = [
     "DISCLAIMER",
@@ -37,8 +37,10 @@ class Identity:
 
     classes: tuple[bundle_pb2.FindingClass, ...]
     provenance: pb.Provenance
-    """Complete but for the hash of the input."""
+    """Without the hash of the input and the networks that ran."""
     networks: tuple[pb.NetworkInfo, ...]
+    degraded_reason: str = ""
+    """Empty: the configured backend serves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +60,7 @@ def identity_from_bundle(
     *,
     preprocessing: str,
     runtime_version: str,
-    degraded: bool = False,
+    degraded_reason: str = "",
 ) -> Identity:
     """Collect what answers say about their origin.
 
@@ -67,7 +69,8 @@ def identity_from_bundle(
         capabilities: Of the loaded backend.
         preprocessing: Version of the preprocessing code.
         runtime_version: Version of this package.
-        degraded: A backend other than the configured one is running.
+        degraded_reason: Why a backend other than the configured one is running;
+            empty: it is the configured one.
     """
     spec = bundle.spec
     provenance = pb.Provenance(
@@ -79,7 +82,7 @@ def identity_from_bundle(
         preprocessing=preprocessing,
         runtime_version=runtime_version,
         notice=spec.notice,
-        degraded=degraded,
+        degraded=bool(degraded_reason),
     )
     networks = tuple(
         pb.NetworkInfo(
@@ -88,7 +91,10 @@ def identity_from_bundle(
         for role, network in sorted(spec.networks.items())
     )
     return Identity(
-        classes=tuple(spec.classes), provenance=provenance, networks=networks
+        classes=tuple(spec.classes),
+        provenance=provenance,
+        networks=networks,
+        degraded_reason=degraded_reason,
     )
 
 
@@ -110,6 +116,8 @@ def server_info_from_identity(
         limits=limits,
         uptime_s=uptime_s,
         disclaimer=DISCLAIMER,
+        degraded=bool(identity.degraded_reason),
+        degraded_reason=identity.degraded_reason,
     )
 
 
@@ -137,6 +145,8 @@ def result_from_answer(
         series_uid=names.series_uid,
     )
     result.provenance.input_sha256 = answer.input_sha256
+    if answer.runs:
+        _state_runs(result.provenance, answer.runs)
     return result
 
 
@@ -151,6 +161,28 @@ def wire_study_from_summary(study: StudySummary) -> pb.StudyVerdict:
         decision=cast("pb.Decision", study.decision.value),
         assessment=cast("pb.Assessment", study.assessment.value),
     )
+
+
+def _state_runs(provenance: pb.Provenance, runs: tuple[NetworkRun, ...]) -> None:
+    """Say what ran; the backend may have been another a moment ago."""
+    provenance.backend = _joined(run.backend for run in runs)
+    provenance.precision = _joined(run.precision for run in runs)
+    provenance.engine_key = _joined(run.engine_key for run in runs)
+    provenance.degraded = any(run.is_degraded for run in runs)
+    for run in runs:
+        provenance.networks.add(
+            role=run.network,
+            backend=run.backend,
+            precision=run.precision,
+            engine_key=run.engine_key,
+            degraded=run.is_degraded,
+            recomputed=run.is_recomputed,
+        )
+
+
+def _joined(values: Iterable[str]) -> str:
+    """Return the one value, or all of them once."""
+    return " + ".join(dict.fromkeys(value for value in values if value))
 
 
 def _verdict(verdict: Verdict, identity: Identity) -> pb.Verdict:

@@ -14,6 +14,7 @@ __all__ = [
     "Decision",
     "Finding",
     "Member",
+    "NetworkRun",
     "Output",
     "Receipt",
     "ReleaseReason",
@@ -124,6 +125,22 @@ class BatchRecord:
     height: int
     width: int
     reason: ReleaseReason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkRun:
+    """What ran one network on one frame."""
+
+    network: str
+    backend: str
+    """Name and version."""
+    precision: str
+    engine_key: str = ""
+    """Empty: no engine is compiled."""
+    is_degraded: bool = False
+    """The backend stood in for the configured one."""
+    is_recomputed: bool = False
+    """The network's iteration did not settle; its split graphs answered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,9 @@
 PyTorch files go through the restricted unpickler (`weights_only=True`), which
 constructs tensors, containers and numbers only. Allowed besides, because common
 training code stores them next to the weights: NumPy scalars (a threshold) and
-`argparse.Namespace` (the training arguments). Everything else is refused.
+`argparse.Namespace` (the training arguments). The pickles of detectron2's model zoo
+(`.pkl`: arrays and plain containers) have a reader of their own, which allows less.
+Everything else is refused.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import argparse
 import hashlib
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +24,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from spinert.export.checkpoints.pickled_values import RefusedPickle
+from spinert.export.checkpoints.restricted_pickle import content_from_pickle
 from spinert.export.errors import CheckpointError
 
 __all__ = ["WRAPPERS", "read_tensors", "sha256_from_file"]
@@ -29,7 +34,10 @@ WRAPPERS: Final = ("model", "model_state_dict", "state_dict", "state_dict_ema")
 """Keys under which training code stores the weights."""
 
 _PREFIXES: Final = ("module.", "model.")
-_TORCH_SUFFIXES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth", ".tar"})
+# effdet's DetBenchTrain stores its anchors beside the model, without its prefix.
+_UNPREFIXED: Final = frozenset({"anchors.boxes"})
+_MAX_WRAPPERS: Final = 8
+"""Deeper nesting is no wrapping; a hostile file can even contain itself."""
 
 
 def _allowed_globals() -> list[Any]:
@@ -50,20 +58,15 @@ def sha256_from_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _content(path: Path) -> object:
-    """Return what the file holds; foreign exceptions end here."""
-    if not path.is_file():
-        raise CheckpointError(f"{path.name}: no such file; check the recipe's path")
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            message = f"{path.name}: not a readable safetensors file; copy it again"
-            raise CheckpointError(message) from error
-    if path.suffix not in _TORCH_SUFFIXES:
-        kinds = ", ".join(sorted({".safetensors", *_TORCH_SUFFIXES}))
-        message = f"{path.name}: files of this kind are not read; use one of {kinds}"
-        raise CheckpointError(message)
+def _safetensors(path: Path) -> object:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        message = f"{path.name}: not a readable safetensors file; copy it again"
+        raise CheckpointError(message) from error
+
+
+def _torch_file(path: Path) -> object:
     try:
         allowed = torch.serialization.safe_globals(_allowed_globals())
         with allowed, warnings.catch_warnings():
@@ -81,9 +84,53 @@ def _content(path: Path) -> object:
         raise CheckpointError(message) from error
 
 
+def _zoo_pickle(path: Path) -> object:
+    try:
+        with path.open("rb") as stream:
+            return content_from_pickle(stream, path.stat().st_size)
+    except RefusedPickle as error:
+        message = (
+            f"{path.name}: holds more than arrays ({error}) and is refused unexecuted; "
+            "save the model's state_dict() alone, best as .safetensors"
+        )
+        raise CheckpointError(message) from error
+    except Exception as error:  # a damaged or hostile file may raise anything
+        message = f"{path.name}: damaged or not a pickle of arrays; copy it again"
+        raise CheckpointError(message) from error
+
+
+_READERS: Final[Mapping[str, Callable[[Path], object]]] = MappingProxyType(
+    {
+        ".bin": _torch_file,
+        ".ckpt": _torch_file,
+        ".pkl": _zoo_pickle,
+        ".pt": _torch_file,
+        ".pth": _torch_file,
+        ".safetensors": _safetensors,
+        ".tar": _torch_file,
+    }
+)
+
+
+def _content(path: Path) -> object:
+    """Return what the file holds; foreign exceptions end here."""
+    if not path.is_file():
+        raise CheckpointError(f"{path.name}: no such file; check the recipe's path")
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        kinds = ", ".join(_READERS)
+        message = f"{path.name}: files of this kind are not read; use one of {kinds}"
+        if path.suffix == ".onnx":
+            message = f'{path.name}: an ONNX file needs architecture = "onnx"'
+        raise CheckpointError(message)
+    return reader(path)
+
+
 def _unwrapped(content: object, name: str, wrapper: str | None) -> Mapping[Any, Any]:
     """Descend to the mapping that holds the tensors."""
-    while isinstance(content, Mapping):
+    for _ in range(_MAX_WRAPPERS):
+        if not isinstance(content, Mapping):
+            break
         inner = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
         if wrapper is not None and wrapper in inner:
             inner = [wrapper]
@@ -100,11 +147,11 @@ def _unwrapped(content: object, name: str, wrapper: str | None) -> Mapping[Any, 
 def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Drop what DataParallel, Lightning and benches put before every key."""
     for _ in range(4):  # "module.model.module." and alike; never without end
-        shared = [p for p in _PREFIXES if all(key.startswith(p) for key in tensors)]
-        if not tensors or not shared:
+        named = tensors.keys() - _UNPREFIXED
+        shared = [p for p in _PREFIXES if all(key.startswith(p) for key in named)]
+        if not named or not shared:
             break
-        cut = len(shared[0])
-        tensors = {key[cut:]: value for key, value in tensors.items()}
+        tensors = {key.removeprefix(shared[0]): v for key, v in tensors.items()}
     return tensors
 
 
@@ -112,7 +159,8 @@ def read_tensors(path: Path, wrapper: str | None = None) -> dict[str, torch.Tens
     """Return the tensors of a checkpoint under their keys, unwrapped.
 
     Args:
-        path: `.safetensors`, or a PyTorch file (`.pth`, `.pt`, `.ckpt`, ...).
+        path: `.safetensors`, a PyTorch file (`.pth`, `.pt`, `.ckpt`, ...), or a
+            pickle of arrays (`.pkl`).
         wrapper: Which of `WRAPPERS` to take where a file has several.
 
     Raises:
@@ -122,6 +170,8 @@ def read_tensors(path: Path, wrapper: str | None = None) -> dict[str, torch.Tens
     mapping = _unwrapped(_content(path), path.name, wrapper)
     tensors: dict[str, torch.Tensor] = {}
     for key, value in mapping.items():
+        if isinstance(value, np.ndarray):
+            value = torch.from_numpy(value.copy())
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             message = (
                 f"{path.name}: entry {key!r} of the state dict is no tensor; "

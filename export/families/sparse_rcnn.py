@@ -1,4 +1,4 @@
-"""Sparse R-CNN: checkpoints of the official code."""
+"""Sparse R-CNN with ResNet-50 and ResNet-101: checkpoints of the official code."""
 
 from __future__ import annotations
 
@@ -58,9 +58,16 @@ def sparse_rcnn(base: SparseRCNNSpec) -> Architecture:
         options=MappingProxyType(defaults),
         stride=32,
         available=available,
+        shown=MappingProxyType({"proposals": ("init_proposal_boxes.weight", 0)}),
     )
 
 
+_R50: Final = SparseRCNNSpec()
+_R101: Final = replace(_R50, backbone=replace(_R50.backbone, blocks=(3, 4, 23, 3)))
+
 ENTRIES: Final[Mapping[str, Architecture]] = MappingProxyType(
-    {"sparse_rcnn_r50_fpn": sparse_rcnn(SparseRCNNSpec())}
+    {
+        "sparse_rcnn_r50_fpn": sparse_rcnn(_R50),
+        "sparse_rcnn_r101_fpn": sparse_rcnn(_R101),
+    }
 )

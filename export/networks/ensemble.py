@@ -7,15 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from spinert.export.networks.grey_input import GreyInput
-
 __all__ = ["ClassifierEnsemble"]
 
 
 class ClassifierEnsemble(nn.Module):
     """Run every member on the same normalised image."""
 
-    def __init__(self, grey: GreyInput, members: Sequence[nn.Module]) -> None:
+    def __init__(self, grey: nn.Module, members: Sequence[nn.Module]) -> None:
         """Take the shared input and the members, each (N,3,H,W) to (N,1)."""
         super().__init__()
         self.grey = grey

@@ -1,4 +1,4 @@
-"""The 8-bit grey image as a network sees it: normalised, with its padding filled."""
+"""The first step of every graph: the image as its network sees it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["GreyInput"]
+from spinert.proto import bundle_pb2 as pb
+
+__all__ = ["GreyInput", "PreparedInput", "input_stage"]
 
 
 class GreyInput(nn.Module):
     """Replicate grey to channels, normalise, and fill what lies beyond the image.
 
-    Part of every graph, so that uint8 (N,1,H,W) is the whole interface. The fill
-    is a value *after* normalisation, as detectron2 pads (ImageList.from_tensors).
+    Part of every graph that takes uint8 (N,1,H,W), so that this is its whole
+    interface. The fill is a value *after* normalisation, as detectron2 pads
+    (ImageList.from_tensors).
     """
 
     mean: Tensor
@@ -45,3 +48,18 @@ class GreyInput(nn.Module):
         in_height = rows.view(1, 1, -1, 1) < image_size[:, 0].view(-1, 1, 1, 1)
         in_width = columns.view(1, 1, 1, -1) < image_size[:, 1].view(-1, 1, 1, 1)
         return torch.where(in_height & in_width, grey, self.fill)
+
+
+class PreparedInput(nn.Module):
+    """Pass on an image that the runtime has normalised and filled."""
+
+    def forward(self, image: Tensor, image_size: Tensor | None = None) -> Tensor:
+        """Return `image`, float32 (N,C,H,W), as it is."""
+        return image
+
+
+def input_stage(stated: pb.NetworkInput) -> nn.Module:
+    """Return the first step of a graph whose input is `stated`."""
+    if stated.element_type == pb.ELEMENT_FLOAT32:
+        return PreparedInput()
+    return GreyInput(mean=stated.mean, std=stated.std, fill=stated.fill)

@@ -12,18 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Pyramid", "RoiAlignSpec", "roi_align"]
+__all__ = ["SCALES", "Pyramid", "RoiAlignSpec", "level_index", "roi_align"]
 
 _FIRST_LEVEL = 2
 _CANONICAL_EDGE_PX = 224.0
 # Pixels of all finer levels, as a fraction of the image: sums of 4**-level.
 _OFFSETS = (0.0, 1 / 16, 5 / 64, 21 / 256)
-_SCALES = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
+SCALES: Final = (1 / 4, 1 / 8, 1 / 16, 1 / 32)
+"""Pixels of p2..p5 per pixel of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,12 @@ class RoiAlignSpec:
     size: int = 7
     """Bins per axis."""
     sampling: int = 2
-    """Samples per bin and axis."""
+    """Samples per bin and axis; 0: as many as a bin has pixels (detectron2)."""
     aligned: bool = True
     """Shift by half a pixel (detectron2 ROIAlignV2) or not (torchvision's FPN)."""
+    row_by_row: bool = False
+    """Gather one row of bins after the other: for a thousand boxes, whose pixels
+    fill 0.8 GB per frame at once."""
 
 
 class Pyramid(NamedTuple):
@@ -55,11 +59,12 @@ class Pyramid(NamedTuple):
         return cls(rows.transpose(1, 2).contiguous(), 4 * height, 4 * width)
 
 
-def _level_index(boxes: Tensor) -> Tensor:
+def level_index(boxes: Tensor) -> Tensor:
     """Return int64 0..3 of the pyramid level of each box (arXiv 1612.03144, eq. 1).
 
     clamp(floor(4 + log2(edge / 224 + 1e-8)), 2, 5), as detectron2 writes it, but by
-    comparison: no logarithm whose rounding differs between back ends.
+    comparison: no logarithm whose rounding differs between back ends. torchvision
+    adds 1e-6 to the logarithm; that is within what rounding does to an edge.
     """
     width = (boxes[..., 2] - boxes[..., 0]).clamp(min=0)
     height = (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
@@ -121,8 +126,8 @@ def roi_align(pyramid: Pyramid, boxes: Tensor, spec: RoiAlignSpec) -> Tensor:
         float32 (N*K, size*size, C), bins in row order.
     """
     channels = pyramid.rows.shape[2]
-    index = _level_index(boxes).reshape(-1)
-    scale = boxes.new_tensor(_SCALES).index_select(0, index)
+    index = level_index(boxes).reshape(-1)
+    scale = boxes.new_tensor(SCALES).index_select(0, index)
     height, width = scale * pyramid.height, scale * pyramid.width
     flat = boxes.reshape(-1, 4) * scale[:, None]
     extent = flat[:, 2:] - flat[:, :2]
@@ -132,12 +137,39 @@ def roi_align(pyramid: Pyramid, boxes: Tensor, spec: RoiAlignSpec) -> Tensor:
     x, x_weight = _taps(start[:, 0], extent[:, 0], width, spec)
     line = y.flatten(1) * width.to(torch.int64)[:, None]
     line = line + _first_pixel(index, pyramid, boxes)[:, None]
-    address = line[:, :, None] + x.flatten(1)[:, None, :]
     table = pyramid.rows.reshape(-1, channels)
-    size, taps = spec.size, 2 * spec.sampling
+    line = line.reshape(-1, spec.size, 2 * spec.sampling)
+    parts = spec.size if spec.row_by_row else 1
+    pooled = [
+        _pooled(table, lines, y_weights, x.flatten(1), x_weight)
+        for lines, y_weights in zip(
+            line.chunk(parts, dim=1), y_weight.chunk(parts, dim=1), strict=True
+        )
+    ]
+    return torch.cat(pooled, dim=1) if len(pooled) > 1 else pooled[0]
+
+
+def _pooled(
+    table: Tensor, line: Tensor, y_weight: Tensor, x: Tensor, x_weight: Tensor
+) -> Tensor:
+    """Pool rows of bins.
+
+    Args:
+        table: float32 (pixels, C).
+        line: int64 (R, rows, taps), where in the table the lines begin.
+        y_weight: float32 (R, rows, taps).
+        x: int64 (R, size * taps), pixels within a line.
+        x_weight: float32 (R, size, taps).
+
+    Returns:
+        float32 (R, rows * size, C).
+    """
+    size, taps, channels = x_weight.shape[1], x_weight.shape[2], table.shape[1]
+    rows = line.shape[1]
+    address = line.flatten(1)[:, :, None] + x[:, None, :]
     pixels = table.index_select(0, address.reshape(-1))
-    pixels = pixels.reshape(-1, size, taps, size * taps * channels)
+    pixels = pixels.reshape(-1, rows, taps, size * taps * channels)
     lines = torch.matmul(y_weight[:, :, None, :], pixels)
-    lines = lines.reshape(-1, size, size, taps, channels)
+    lines = lines.reshape(-1, rows, size, taps, channels)
     bins = torch.matmul(x_weight[:, None, :, None, :], lines)
-    return bins.reshape(-1, size * size, channels)
+    return bins.reshape(-1, rows * size, channels)

@@ -7,14 +7,15 @@ To add one: a module with a class that satisfies `Backend`, and a line in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
 from spinert.proto import bundle_pb2
+from spinert.runtime.compiled.settings import EnginesSettings
 from spinert.runtime.errors import BackendUnavailable, Reason
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "Backend",
     "BackendOptions",
     "Capabilities",
+    "CompiledBackend",
     "Progress",
     "load",
+    "require_known",
 ]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -49,6 +52,10 @@ class BackendOptions:
     """Largest batch that `run` will be given; what engines are built for."""
     cache_dir: Path | None = None
     """Where engines are kept; None: a backend without engines."""
+    engines: EnginesSettings = field(default_factory=EnginesSettings)
+    """How engines are compiled."""
+    cuda_graphs: bool = True
+    """Launch shapes that come back as one CUDA graph each, where the backend can."""
     progress: Progress = _silent
     """Told what is being built and how far it is."""
 
@@ -65,6 +72,8 @@ class Capabilities:
     """Of one network: how sums are split, and so their rounding; 0: none to split."""
     concurrent_networks: bool
     """Different networks may run at once from different threads."""
+    concurrent_batches: int = 1
+    """Batches of one network that may be in `run` at once, in a thread each."""
     operators: tuple[str, ...] = ()
     """What it runs of the ONNX operators that not every backend runs."""
 
@@ -72,8 +81,8 @@ class Capabilities:
 class Backend(Protocol):
     """Runs the networks of one bundle on one device.
 
-    `run` may be called from one thread per network at a time. Arrays returned
-    belong to the caller.
+    `run` may be called from `capabilities.concurrent_batches` threads per network at a
+    time. Arrays returned belong to the caller.
     """
 
     @property
@@ -116,8 +125,25 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class CompiledBackend(Protocol):
+    """What a backend that runs engines offers besides `Backend`."""
+
+    @property
+    def engine_directories(self) -> Mapping[str, Path]:
+        """Return the folder of each loaded engine in the engine cache, by role.
+
+        Its name is the digest of the engine's key. Certificates of the gate are kept
+        in it, and go with it.
+        """
+        ...
+
+
 BACKENDS = {
     "onnxruntime": "spinert.runtime.backends.onnxruntime:OnnxRuntimeBackend",
+    "onnxruntime-cuda": "spinert.runtime.backends.onnxruntime_cuda:CudaBackend",
+    "tensorrt": "spinert.runtime.backends.tensorrt:tensorrt_backend",
+    "tensorrt-rtx": "spinert.runtime.backends.tensorrt:tensorrt_rtx_backend",
     "fake": "spinert.runtime.backends.fake:FakeBackend",
 }
 
@@ -128,12 +154,21 @@ def load(name: str, options: BackendOptions) -> Backend:
     Raises:
         BackendUnavailable: No such backend, or its package is not installed.
     """
+    require_known(name)
+    module, _, cls = BACKENDS[name].partition(":")
+    backend: Backend = getattr(import_module(module), cls)(options)
+    return backend
+
+
+def require_known(name: str) -> None:
+    """Do nothing if there is a backend called `name`, installed or not.
+
+    Raises:
+        BackendUnavailable: There is none.
+    """
     if name not in BACKENDS:
         known = ", ".join(sorted(BACKENDS))
         raise BackendUnavailable(
             Reason.BACKEND_UNAVAILABLE,
             f"unknown backend {name!r}; choose one of: {known}",
         )
-    module, _, cls = BACKENDS[name].partition(":")
-    backend: Backend = getattr(import_module(module), cls)(options)
-    return backend

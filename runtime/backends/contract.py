@@ -10,14 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from spinert.proto import bundle_pb2 as pb
-from spinert.runtime.errors import BackendUnavailable, Reason
 
 __all__ = [
     "Tensor",
     "broken_contract",
     "expected_inputs",
     "expected_outputs",
-    "refuse_precision",
 ]
 
 
@@ -33,20 +31,6 @@ class Tensor:
         """Write it as float32[N?, ...] for messages."""
         sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.dtype}[{sizes}]"
-
-
-def refuse_precision(role: str, network: pb.Network, offered: str) -> None:
-    """Refuse a network that was made for another arithmetic than `offered`.
-
-    Raises:
-        BackendUnavailable: Its bundle states another precision, or none.
-    """
-    if network.precision != offered:
-        raise BackendUnavailable(
-            Reason.BACKEND_UNAVAILABLE,
-            f"network {role!r} has precision {network.precision!r}, this backend runs "
-            f"{offered!r}: export it so, or configure another backend",
-        )
 
 
 def broken_contract(

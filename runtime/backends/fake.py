@@ -28,7 +28,11 @@ class FakeBackend:
     """
 
     def __init__(self, options: BackendOptions) -> None:
-        """Accept the options of every backend; none has an effect."""
+        """Accept the options of every backend; only `precision` has an effect.
+
+        It is what `capabilities` says, fp32 if empty: the answers are the same.
+        """
+        self._precision = options.precision or "fp32"
         self._networks: dict[str, pb.Network] = {}
 
     @property
@@ -37,7 +41,7 @@ class FakeBackend:
         return Capabilities(
             name="fake",
             version="1",
-            precision="none",
+            precision=self._precision,
             device="none",
             threads=0,
             concurrent_networks=True,

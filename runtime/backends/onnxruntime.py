@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Arrays, BackendOptions, Capabilities
-from spinert.runtime.backends.contract import (
-    Tensor,
-    broken_contract,
-    refuse_precision,
-)
-from spinert.runtime.backends.onnx_scan import refuse_external_data
+from spinert.runtime.backends.ort_session import checked_session, session_options
 from spinert.runtime.errors import BackendError, BackendUnavailable, Reason
 
 __all__ = ["OnnxRuntimeBackend"]
@@ -24,17 +17,8 @@ __all__ = ["OnnxRuntimeBackend"]
 logger = logging.getLogger(__name__)
 
 _PROVIDER: Final = "CPUExecutionProvider"
-_DTYPES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "tensor(uint8)": "uint8",
-        "tensor(float)": "float32",
-        "tensor(int32)": "int32",
-        "tensor(int64)": "int64",
-    }
-)
-_LOG_FATAL_ONLY: Final = 4
-_MAX_WHY: Final = 300
-_PRECISION: Final = "fp32"
+_OPERATORS: Final = ("RoiAlign",)
+_DEFAULT_PRECISION: Final = "fp32"
 
 
 class OnnxRuntimeBackend:
@@ -42,6 +26,8 @@ class OnnxRuntimeBackend:
 
     Idle threads sleep instead of spinning: with two networks, a decoder and a front
     on the same cores, spinning takes from the others what it wins for one.
+
+    FP16 graphs run, but this processor computes them in float32: no gain but memory.
     """
 
     def __init__(self, options: BackendOptions) -> None:
@@ -63,6 +49,7 @@ class OnnxRuntimeBackend:
                 f"this ONNX Runtime has no {_PROVIDER}; install 'spinert[cpu]'",
             )
         self._ort = onnxruntime
+        self._precision = options.precision or _DEFAULT_PRECISION
         self._threads = options.threads or len(os.sched_getaffinity(0))
         self._sessions: dict[str, Any] = {}
         self._outputs: dict[str, list[str]] = {}
@@ -73,44 +60,25 @@ class OnnxRuntimeBackend:
         return Capabilities(
             name="onnxruntime",
             version=self._ort.__version__,
-            precision=_PRECISION,
+            precision=self._precision,
             device="cpu",
             threads=self._threads,
             concurrent_networks=True,
+            operators=_OPERATORS,
         )
 
     def load(self, role: str, onnx: Path, network: pb.Network) -> None:
         """Open a session for `onnx` and compare it with what the bundle says.
 
         Raises:
-            BackendUnavailable: Not fp32, not one self-contained file, not loadable,
-                or its inputs and outputs are not those of `network`.
+            BackendUnavailable: Not one self-contained file, not loadable, or its
+                inputs and outputs are not those of `network`.
         """
-        refuse_precision(role, network, _PRECISION)
-        refuse_external_data(onnx)
-        try:
-            session = self._ort.InferenceSession(
-                str(onnx), sess_options=self._options(), providers=[_PROVIDER]
-            )
-        except Exception as error:
-            # As text, because logs keep only type and place of exceptions. No frame
-            # has been seen yet: it can only tell of the file.
-            why = " ".join(str(error).split("\n", 1)[0].split())[:_MAX_WHY]
-            logger.error("onnxruntime cannot load network %s: %s", role, why)
-            raise BackendUnavailable(
-                Reason.BACKEND_UNAVAILABLE,
-                f"ONNX Runtime {self._ort.__version__} cannot load network {role!r}; "
-                "the log says why",
-            ) from error
-        inputs = _tensors(session.get_inputs())
-        outputs = _tensors(session.get_outputs())
-        if broken := broken_contract(network, inputs, outputs):
-            raise BackendUnavailable(
-                Reason.BACKEND_UNAVAILABLE,
-                f"network {role!r} is not what the bundle describes: {broken[0]}",
-            )
+        session = checked_session(
+            self._ort, role, onnx, network, self._options(), [_PROVIDER]
+        )
         self._sessions[role] = session
-        self._outputs[role] = list(outputs)
+        self._outputs[role] = [output.name for output in session.get_outputs()]
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
         """Run one batch; see the Protocol.
@@ -139,27 +107,4 @@ class OnnxRuntimeBackend:
         self._outputs.clear()
 
     def _options(self) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
-        options.use_deterministic_compute = True
-        # A plan per input shape is kept for ever, and shapes vary with the images.
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        # Failures arrive as exceptions and are logged here, once.
-        options.log_severity_level = _LOG_FATAL_ONLY
-        return options
-
-
-def _tensors(values: Sequence[Any]) -> dict[str, Tensor]:
-    return {
-        value.name: Tensor(
-            dtype=_DTYPES.get(value.type, value.type),
-            shape=tuple(
-                size if isinstance(size, int) else None for size in value.shape
-            ),
-        )
-        for value in values
-    }
+        return session_options(self._ort, self._threads)

@@ -6,12 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Self
 from weakref import ReferenceType, ref
 
-from spinert.runtime.backends import Backend, Capabilities
 from spinert.runtime.bundle import CLASSIFIER, DETECTOR, LoadedBundle
 from spinert.runtime.config import EngineSettings, Settings
 from spinert.runtime.decide.verdict_from import needed_networks, verdict_from_evidence
@@ -23,9 +21,11 @@ from spinert.runtime.engine.job import Job
 from spinert.runtime.engine.lane import Lane
 from spinert.runtime.engine.preparation import Preparation
 from spinert.runtime.engine.scheduler import BatchQueue
+from spinert.runtime.engine.switch import BackendSwitch
 from spinert.runtime.engine.warming import typical_tensor
 from spinert.runtime.errors import Reason, Unavailable
 from spinert.runtime.frame import Answer, FrameRequest, RawFrame
+from spinert.runtime.recompute.pool import RecomputePool
 
 __all__ = ["Engine"]
 
@@ -38,15 +38,15 @@ class Engine:
 
     admission -> decode -> prepare -> a queue and a lane for each network -> decide
 
-    Every queue is bounded by admission. Backend and decoder belong to the caller
-    and must outlive the engine; the backend has loaded the bundle's networks
-    (`spinert.runtime.engine.opening`).
+    Every queue is bounded by admission. Backends and decoder belong to the caller
+    and must outlive the engine; a backend has loaded the bundle's networks
+    (`spinert.runtime.engine.opening`) before it comes into the switch.
     """
 
     def __init__(
         self,
         bundle: LoadedBundle,
-        backend: Backend,
+        switch: BackendSwitch,
         decode: Decoder,
         settings: Settings,
         clock: Callable[[], float] = time.monotonic,
@@ -56,7 +56,7 @@ class Engine:
         self.on_failure: Callable[[], None] = lambda: None
         """Called, by a thread of the engine, when it can serve no more; set it
         before the start. What is in flight has been answered by then."""
-        self._backend = backend
+        self._switch = switch
         self._clock = clock
         self._is_healthy = True
         limits = settings.engine
@@ -76,14 +76,10 @@ class Engine:
             self._preparation.put,
             clock,
         )
+        self._recompute = RecomputePool(bundle, settings.backend.threads)
         self._lanes = dict(self._make_lanes(limits))
         self._prepare_threads = limits.prepare_threads
         self._threads: list[threading.Thread] = []
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What runs the networks."""
-        return self._backend.capabilities
 
     @property
     def in_flight(self) -> int:
@@ -170,6 +166,7 @@ class Engine:
         for thread in self._threads:
             thread.join()
         self._threads = []
+        self._recompute.close()
 
     # ------------------------------------------------------------------- stages
 
@@ -196,6 +193,7 @@ class Engine:
                 receipt=job.receipt(end_s),
                 input_sha256=job.input_sha256,
                 study_uid=job.study_uid,
+                runs=job.runs(),
             )
         except Exception as error:
             job.fail(error)
@@ -233,9 +231,6 @@ class Engine:
         rules = BatchRules(
             max_batch=limits.max_batch, max_delay_s=limits.max_delay_ms / 1000
         )
-        turn: AbstractContextManager[object] = nullcontext()
-        if not self.capabilities.concurrent_networks:
-            turn = threading.Lock()
         for role in _SERVED:
             yield (
                 role,
@@ -243,9 +238,9 @@ class Engine:
                     role=role,
                     network=self.bundle.spec.networks[role],
                     classes=len(self.bundle.spec.classes),
-                    backend=self._backend,
+                    switch=self._switch,
+                    recompute=self._recompute,
                     queue=self._queue(rules),
-                    turn=turn,
                     clock=self._clock,
                     finish=self._finish,
                 ),

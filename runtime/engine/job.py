@@ -14,7 +14,7 @@ from spinert.runtime.engine.prepare import Prepared
 from spinert.runtime.errors import SpinertError
 from spinert.runtime.frame import Answer, FrameRequest
 from spinert.runtime.image import Image
-from spinert.runtime.verdict import BatchRecord, Receipt, Stage
+from spinert.runtime.verdict import BatchRecord, NetworkRun, Receipt, Stage
 
 __all__ = ["Job"]
 
@@ -41,6 +41,7 @@ class Job:
     _outputs: dict[str, FrameOutput] = field(init=False, default_factory=dict)
     _stages: list[Stage] = field(init=False, default_factory=list)
     _batches: list[BatchRecord] = field(init=False, default_factory=list)
+    _runs: list[NetworkRun] = field(init=False, default_factory=list)
     _leaving: list[Callable[[], object]] = field(init=False, default_factory=list)
     _on_drop: Callable[[], object] | None = field(init=False, default=None)
     _settled: bool = field(init=False, default=False)
@@ -73,11 +74,12 @@ class Job:
         if on_drop is not None:
             on_drop()
 
-    def deliver(self, role: str, output: FrameOutput, batch: BatchRecord) -> bool:
-        """Add what network `role` says; True for the last one missing."""
+    def deliver(self, output: FrameOutput, batch: BatchRecord, run: NetworkRun) -> bool:
+        """Add what the network of `batch` says; True for the last one missing."""
         with self._lock:
-            self._outputs[role] = output
+            self._outputs[batch.network] = output
             self._batches.append(batch)
+            self._runs.append(run)
             return len(self._outputs) == len(self.roles)
 
     def evidence(self) -> Evidence:
@@ -111,6 +113,11 @@ class Job:
                 batches=tuple(sorted(self._batches, key=lambda b: b.network)),
                 total_s=now_s - self.request.arrived_s,
             )
+
+    def runs(self) -> tuple[NetworkRun, ...]:
+        """Return what ran each network, in alphabetical order."""
+        with self._lock:
+            return tuple(sorted(self._runs, key=lambda run: run.network))
 
     def when_leaving(self, action: Callable[[], object]) -> None:
         """Call `action` once the frame is answered or withdrawn, or now if it is."""

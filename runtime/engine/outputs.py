@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,20 @@ from spinert.runtime.backends import Arrays
 from spinert.runtime.decide.candidates import Candidates
 from spinert.runtime.errors import BackendError, Reason
 
-__all__ = ["FrameOutput", "frame_outputs_from_batch"]
+__all__ = ["FrameOutput", "Unconverged", "frame_outputs_from_batch"]
 
 FrameOutput = npt.NDArray[np.float32] | Candidates
 """Logits [M] of a classifier, or the candidates of a detector."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unconverged:
+    """The graph's own iteration did not settle on this frame: it has no answer."""
+
+
 def frame_outputs_from_batch(
     role: str, network: pb.Network, classes: int, size: int, outputs: Arrays
-) -> list[FrameOutput | BackendError]:
+) -> list[FrameOutput | Unconverged | BackendError]:
     """Split the outputs of a batch of `size` frames into one entry per slot.
 
     Args:
@@ -32,7 +38,7 @@ def frame_outputs_from_batch(
 
     Returns:
         By slot. A BackendError stands where values are not finite or out of range,
-        or where the graph's own `status` says that this one frame did not converge.
+        Unconverged where the graph's own `status` says so of this one frame.
 
     Raises:
         BackendError: NETWORK_OUTPUT_INVALID: an output is missing, misshapen or of
@@ -56,7 +62,7 @@ def frame_outputs_from_batch(
         for slot in range(size)
     )
     return [
-        _unconverged(role) if failed else _checked(role, candidates, classes)
+        Unconverged() if failed else _checked(role, candidates, classes)
         for candidates, failed in zip(found, status, strict=True)
     ]
 
@@ -95,10 +101,4 @@ def _invalid(role: str, found: str) -> BackendError:
     return BackendError(
         Reason.NETWORK_OUTPUT_INVALID,
         f"network {role!r} returned {found}; run `spinert verify` on the bundle",
-    )
-
-
-def _unconverged(role: str) -> BackendError:
-    return BackendError(
-        Reason.NETWORK_FAILED, f"network {role!r} did not converge on this frame"
     )

@@ -5,13 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from spinert.proto import bundle_pb2 as pb
+from spinert.runtime.backends import Backend
+from spinert.runtime.bundle import LoadedBundle
+from spinert.runtime.engine.batch_inputs import batch_inputs
 from spinert.runtime.engine.prepare import NetworkTensor
 from spinert.runtime.preprocess.canvas import placement
 
-__all__ = ["typical_tensor"]
+__all__ = ["typical_tensor", "warm_up"]
 
 # A lumbar spine radiograph, portrait.
 _ROWS, _COLUMNS = 2455, 1606
+
+
+def warm_up(bundle: LoadedBundle, backend: Backend) -> None:
+    """Run every network of a backend that does not serve yet once.
+
+    Raises:
+        BackendError: A network failed.
+    """
+    for role, network in bundle.spec.networks.items():
+        backend.run(role, batch_inputs(network.input, [typical_tensor(network.input)]))
 
 
 def typical_tensor(spec: pb.NetworkInput) -> NetworkTensor:

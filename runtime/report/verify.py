@@ -3,95 +3,176 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from spinert import __version__
-from spinert.runtime.backends import Capabilities
+from spinert.runtime.backends import Capabilities, Progress
 from spinert.runtime.bundle import LoadedBundle, load_bundle
-from spinert.runtime.config import Settings
+from spinert.runtime.config import Settings, fallback_settings
 from spinert.runtime.engine.opening import opened_backend
-from spinert.runtime.golden import GoldenReport, run_golden_set
-from spinert.runtime.passes import key_of_pass, store_pass
+from spinert.runtime.gate.certificate import Certificates, cpu_model
+from spinert.runtime.gate.report import GateReport
+from spinert.runtime.gate.running import run_gate
 from spinert.runtime.report.progress import stage_progress
 
-__all__ = ["json_from_report", "report_table", "verify_bundle"]
+__all__ = [
+    "BackendCheck",
+    "Verification",
+    "json_from_verification",
+    "tables_from_verification",
+    "verify_bundle",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendCheck:
+    """What the gate found on one backend."""
+
+    capabilities: Capabilities
+    gate: GateReport
+    is_fallback: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """A bundle that is whole, and what the gate found on this machine."""
+
+    bundle: LoadedBundle
+    machine: str
+    checks: tuple[BackendCheck, ...]
+    """The configured backend, and the fallback where there is one."""
+
+    @property
+    def has_passed(self) -> bool:
+        """Tell whether every backend passed."""
+        return not any(check.gate.failure for check in self.checks)
+
+    def require_passed(self) -> None:
+        """Do nothing if every backend passed.
+
+        Raises:
+            BundleError: GOLDEN_SET_FAILED, with what was wrong first.
+        """
+        for check in self.checks:
+            check.gate.require_passed()
 
 
 def verify_bundle(
     directory: Path, settings: Settings, console: Console
-) -> tuple[LoadedBundle, Capabilities, GoldenReport]:
-    """Check hashes, schema and the whole golden set, showing progress on `console`.
+) -> Verification:
+    """Check hashes, schema and the whole gate, showing progress on `console`.
 
-    The pass is remembered, so that a server with this backend starts at once.
+    What passes is certified, so that a server with these settings starts at once.
 
     Args:
         directory: The bundle.
-        settings: The server's: which backend runs the golden set, and where passes
-            are remembered.
+        settings: The server's: which backends run, up to which batch size, and where
+            certificates are kept.
         console: Where progress is shown.
 
     Raises:
-        BundleError: The bundle is damaged, or its golden set fails here.
-        BackendUnavailable: The backend cannot load it.
+        BundleError: The bundle is damaged, or preprocessing differs here. What a
+            backend answered wrongly is in the result.
+        BackendUnavailable: A backend cannot load it.
     """
     with stage_progress(console) as progress:
         progress("checking hashes", 0.0)
         bundle = load_bundle(directory)
-        progress("loading the networks", 0.0)
-        with opened_backend(bundle, settings.backend) as backend:
-            report = run_golden_set(bundle, backend, progress=progress)
-            key = key_of_pass(bundle, backend.capabilities, __version__)
-            passes = settings.golden.directory()
-            if passes is None:
-                console.print(
-                    "this pass cannot be remembered: set golden.state_dir in a file "
-                    "for --config, here and for `spinert serve`",
-                    style="yellow",
-                )
-            else:
-                store_pass(passes, key, report)
-            return bundle, backend.capabilities, report
+        checks = [_checked(bundle, settings, console, progress, is_fallback=False)]
+        if settings.backend.fallback:
+            second = fallback_settings(settings)
+            checks.append(_checked(bundle, second, console, progress, is_fallback=True))
+    return Verification(bundle=bundle, machine=cpu_model(), checks=tuple(checks))
 
 
-def report_table(
-    bundle: LoadedBundle, capabilities: Capabilities, report: GoldenReport
-) -> Table:
-    """Return what was measured, one row for each output."""
-    batches = ", ".join(str(size) for size in report.batch_sizes)
-    title = (
-        f"{bundle.spec.name} {bundle.spec.version} passes on {capabilities.name} "
-        f"{capabilities.version} ({capabilities.device}, {capabilities.precision}): "
-        f"{report.frames} golden frames, every slot of batches of {batches}"
-    )
-    table = Table(title=title, title_justify="left")
-    table.add_column("network")
-    table.add_column("output")
-    table.add_column("largest difference", justify="right")
-    table.add_column("tolerance", justify="right")
-    for measure in report.measures:
-        table.add_row(
-            measure.network,
-            measure.output,
-            f"{measure.measured_max_abs:.1e}",
-            f"{measure.tolerance_abs:.0e}",
+def _checked(
+    bundle: LoadedBundle,
+    settings: Settings,
+    console: Console,
+    progress: Progress,
+    *,
+    is_fallback: bool,
+) -> BackendCheck:
+    progress("loading the networks", 0.0)
+    with opened_backend(bundle, settings, progress) as backend:
+        sizes = range(1, settings.engine.max_batch + 1)
+        gate = run_gate(bundle, backend, sizes, progress)
+        certificates = Certificates(bundle, backend, settings.golden.directory())
+        if not certificates.can_be_stored:
+            console.print(
+                "no certificate can be stored: set golden.state_dir in a file for "
+                "--config, here and for `spinert serve`",
+                style="yellow",
+            )
+        if not gate.failure:
+            certificates.store(gate)
+        return BackendCheck(
+            capabilities=backend.capabilities, gate=gate, is_fallback=is_fallback
         )
-    return table
 
 
-def json_from_report(
-    bundle: LoadedBundle, capabilities: Capabilities, report: GoldenReport
-) -> str:
+def tables_from_verification(found: Verification) -> Iterator[Table]:
+    """Yield what was measured: for each backend a table, one row for each output."""
+    spec = found.bundle.spec
+    for check in found.checks:
+        told = check.capabilities
+        verdict = "fails" if check.gate.failure else "passes"
+        title = (
+            f"{spec.name} {spec.version} {verdict} on {told.name} {told.version} "
+            f"({told.device}, {told.precision}): {check.gate.frames} golden frames, "
+            f"every slot of batches of {_range(check.gate.networks[0].batch_sizes)}"
+        )
+        table = Table(title=title, title_justify="left")
+        for name in ("network", "output"):
+            table.add_column(name)
+        for name in ("largest difference", "mean", "tolerance", "decision flips"):
+            table.add_column(name, justify="right")
+        for row in _rows(check.gate):
+            table.add_row(*row)
+        yield table
+
+
+def json_from_verification(found: Verification) -> str:
     """Return the same as one JSON object."""
     told = {
-        "bundle": bundle.spec.name,
-        "version": bundle.spec.version,
-        "sha256": bundle.sha256,
-        "backend": asdict(capabilities),
-        "golden": asdict(report),
-        "passed": True,
+        "bundle": found.bundle.spec.name,
+        "version": found.bundle.spec.version,
+        "sha256": found.bundle.sha256,
+        "runtime_version": __version__,
+        "machine": found.machine,
+        "backends": [
+            {
+                "backend": asdict(check.capabilities),
+                "fallback": check.is_fallback,
+                "networks": [asdict(gate) for gate in check.gate.networks],
+                "failure": check.gate.failure,
+            }
+            for check in found.checks
+        ],
+        "passed": found.has_passed,
     }
     return json.dumps(told, indent=2)
+
+
+def _rows(report: GateReport) -> Iterator[tuple[str, ...]]:
+    for gate in report.networks:
+        name = gate.network + (" (recomputed)" if gate.is_recomputed else "")
+        for measure in gate.measures:
+            colour = "" if measure.is_within else "[red]"
+            yield (
+                name,
+                measure.output,
+                f"{colour}{measure.measured_max_abs:.1e}",
+                f"{measure.measured_mean_abs:.1e}",
+                f"{measure.tolerance_abs:.0e}",
+                str(gate.decision_flips),
+            )
+
+
+def _range(sizes: Sequence[int]) -> str:
+    return f"1 to {max(sizes)}" if len(sizes) > 1 else str(sizes[0])

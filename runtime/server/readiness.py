@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from spinert.runtime.backends import Backend
+from spinert.runtime.backends import Backend, Progress
 from spinert.runtime.bundle import LoadedBundle
-from spinert.runtime.config import GoldenSettings
-from spinert.runtime.golden import Progress, run_golden_frame, run_golden_set
-from spinert.runtime.passes import has_pass, key_of_pass, store_pass
+from spinert.runtime.config import Settings
+from spinert.runtime.errors import Reason, SetupError
+from spinert.runtime.gate.certificate import Certificates
+from spinert.runtime.gate.running import run_gate, run_golden_frame
 from spinert.runtime.server.logs import event
 
 __all__ = ["prove"]
@@ -17,32 +18,34 @@ _LOG = logging.getLogger(__name__)
 
 
 def prove(
-    bundle: LoadedBundle,
-    backend: Backend,
-    settings: GoldenSettings,
-    *,
-    runtime_version: str,
-    progress: Progress,
+    bundle: LoadedBundle, backend: Backend, settings: Settings, progress: Progress
 ) -> None:
-    """Run the golden set, or one frame of it where this machine has passed before.
+    """Run the gate, or one golden frame where this machine has a certificate.
 
-    A pass counts for exactly this bundle, backend, number of threads, runtime
-    version and processor.
+    A certificate counts for exactly this bundle, backend, precision, engine, number
+    of threads, runtime version and processor, and for every batch size up to
+    engine.max_batch.
 
     Raises:
         BundleError: GOLDEN_SET_FAILED; the bundle must not be served here.
+        SetupError: There is no certificate, and the settings require one.
     """
-    key = key_of_pass(bundle, backend.capabilities, runtime_version)
-    directory = settings.directory()
-    if directory is None:
-        event(_LOG, logging.WARNING, "pass_not_stored", advice="set golden.state_dir")
-    sizes = tuple(bundle.spec.golden.batch_sizes)
-    if directory is not None and has_pass(directory, key, sizes):
-        run_golden_frame(bundle, backend)
+    sizes = range(1, settings.engine.max_batch + 1)
+    certificates = Certificates(bundle, backend, settings.golden.directory())
+    if not certificates.can_be_stored:
+        event(_LOG, logging.WARNING, "no_certificates", advice="set golden.state_dir")
+    if certificates.cover(sizes):
+        run_golden_frame(bundle, backend).require_passed()
         event(_LOG, logging.INFO, "golden_frame_passed")
         return
-    event(_LOG, logging.INFO, "golden_set_started", reason="no stored pass")
-    report = run_golden_set(bundle, backend, sizes, progress)
-    if directory is not None:
-        store_pass(directory, key, report)
-    event(_LOG, logging.INFO, "golden_set_passed", frames=report.frames)
+    if settings.golden.require_certificate:
+        raise SetupError(
+            Reason.CERTIFICATE_MISSING,
+            "this machine has no certificate for this bundle and these settings; run "
+            "`spinert verify` with the same --config, or do not require one",
+        )
+    event(_LOG, logging.INFO, "gate_started", max_batch=settings.engine.max_batch)
+    report = run_gate(bundle, backend, sizes, progress)
+    report.require_passed()
+    certificates.store(report)
+    event(_LOG, logging.INFO, "gate_passed", frames=report.frames)

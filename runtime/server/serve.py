@@ -1,9 +1,11 @@
 """The life of a server process, from bundle to exit code.
 
-bundle -> backend -> decode workers -> port open, NOT_SERVING -> golden set or
-frame -> warm-up -> SERVING -> SIGTERM -> NOT_SERVING, frames in flight finish ->
-exit 0. A second signal does not wait for them. An engine that cannot go on ends
-the same way, with exit code 1, for a service manager to start it again.
+bundle -> decode workers -> port open, NOT_SERVING -> backend (engines are built) ->
+gate or one golden frame -> warm-up -> SERVING -> SIGTERM -> NOT_SERVING, frames in
+flight finish -> exit 0. A second signal does not wait for them. An engine that
+cannot go on ends the same way, with exit code 1, for a service manager to start it
+again. With a fallback, it is the fallback that goes this way, and the configured
+backend takes over once it is ready (`spinert.runtime.server.upgrade`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,19 +23,21 @@ from typing import Any, TypeVar
 import uvloop
 
 from spinert import __version__
-from spinert.runtime.backends import Backend
+from spinert.runtime.backends import require_known
 from spinert.runtime.bundle import LoadedBundle, load_bundle
-from spinert.runtime.config import Settings
+from spinert.runtime.config import Settings, fallback_settings
 from spinert.runtime.decode.pool import DecodePool
 from spinert.runtime.engine.engine import Engine
 from spinert.runtime.engine.opening import opened_backend
+from spinert.runtime.engine.switch import BackendSwitch
 from spinert.runtime.preprocess.network_input import PREPROCESSING
-from spinert.runtime.replies import DISCLAIMER, identity_from_bundle
+from spinert.runtime.replies import DISCLAIMER, Identity, identity_from_bundle
 from spinert.runtime.server.front import Front
 from spinert.runtime.server.logs import event, log_to
 from spinert.runtime.server.readiness import prove
 from spinert.runtime.server.service import limits_from_settings
 from spinert.runtime.server.stream import Serving
+from spinert.runtime.server.upgrade import PREPARING, Upgrade, UpgradeParts
 
 __all__ = ["serve"]
 
@@ -85,6 +89,7 @@ class _Life:
         self._signalled = asyncio.Event()
         self._has_failed = False
         self._reported_s = time.monotonic()
+        self._upgrades: list[Upgrade] = []
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -115,39 +120,58 @@ class _Life:
 
     async def _start(self, stack: AsyncExitStack) -> tuple[Front, Engine]:
         settings = self._settings
+        require_known(settings.backend.name)
         bundle = await self._step(load_bundle, self._bundle_dir)
         spec = bundle.spec
         event(_LOG, logging.INFO, "bundle_loaded", bundle=spec.name, notice=spec.notice)
-        backend = await stack.enter_async_context(
-            _entered(opened_backend(bundle, settings.backend))
-        )
-        event(_LOG, logging.INFO, "backend_loaded", backend=backend.capabilities.name)
         # Workers start before gRPC does: its threads do not survive a fork.
         pool = await stack.enter_async_context(_entered(DecodePool(settings.decode)))
+        held = await stack.enter_async_context(_entered(ExitStack()))
         limits = limits_from_settings(settings)
-        engine = Engine(bundle, backend, pool, settings)
-        engine.on_failure = partial(self._fail_soon, asyncio.get_running_loop())
-        await stack.enter_async_context(_entered(engine))
         front = await stack.enter_async_context(Front(settings.server, limits))
         event(_LOG, logging.INFO, "listening", address=front.address)
-        await self._prove(bundle, backend)
+        switch = await self._proven(bundle, held)
+        engine = Engine(bundle, switch, pool, settings)
+        engine.on_failure = partial(self._fail_soon, asyncio.get_running_loop())
+        await stack.enter_async_context(_entered(engine))
         await self._step(engine.warm_up)
         await self._step(pool.wait_ready)
-        await front.serve(_serving(bundle, engine))
+        origin = _Origin(bundle, switch)
+        await front.serve(
+            Serving(engine=engine, identity=origin.identity, clock=time.monotonic)
+        )
         event(_LOG, logging.INFO, "ready", address=front.address)
         self._on_ready(front.address)
+        if switch.is_degraded:
+            parts = UpgradeParts(
+                bundle=bundle,
+                settings=settings,
+                switch=switch,
+                held=held,
+                report=self._log_progress,
+            )
+            upgrade = Upgrade(parts, origin.change)
+            self._upgrades.append(upgrade)
+            await stack.enter_async_context(_entered(upgrade))
         return front, engine
 
-    async def _prove(self, bundle: LoadedBundle, backend: Backend) -> None:
-        work = partial(
-            prove, runtime_version=__version__, progress=self._report_progress
-        )
-        await self._step(work, bundle, backend, self._settings.golden)
+    async def _proven(self, bundle: LoadedBundle, held: ExitStack) -> BackendSwitch:
+        """Open the backend that serves first, into `held`, and prove it."""
+        degraded = bool(self._settings.backend.fallback)
+        settings = fallback_settings(self._settings) if degraded else self._settings
+        opening = opened_backend(bundle, settings, self._report_progress)
+        backend = await self._step(held.enter_context, opening)
+        event(_LOG, logging.INFO, "backend_loaded", backend=backend.capabilities.name)
+        await self._step(prove, bundle, backend, settings, self._report_progress)
+        return BackendSwitch(backend, degraded=degraded)
 
     def _report_progress(self, stage: str, fraction: float) -> None:
-        """Log now and then; called from the thread that runs the golden set."""
+        """Log now and then; called from the thread that builds or proves."""
         if self._signalled.is_set():
             raise _StoppedError
+        self._log_progress(stage, fraction)
+
+    def _log_progress(self, stage: str, fraction: float) -> None:
         now_s = time.monotonic()
         if now_s - self._reported_s >= _REPORT_EVERY_S:
             self._reported_s = now_s
@@ -168,6 +192,8 @@ class _Life:
         grace_s = self._settings.server.grace_s
         in_flight = engine.in_flight
         event(_LOG, logging.INFO, "draining", in_flight=in_flight, grace_s=grace_s)
+        for upgrade in self._upgrades:
+            upgrade.cancel()
         await front.drain()
         closing = asyncio.create_task(asyncio.to_thread(engine.close, grace_s))
         self._signalled.clear()
@@ -180,14 +206,30 @@ class _Life:
         await closing
 
 
-def _serving(bundle: LoadedBundle, engine: Engine) -> Serving:
-    identity = identity_from_bundle(
-        bundle,
-        engine.capabilities,
-        preprocessing=PREPROCESSING,
-        runtime_version=__version__,
-    )
-    return Serving(engine=engine, identity=identity, clock=time.monotonic)
+class _Origin:
+    """What answers say of their origin: it changes when the backend does."""
+
+    def __init__(self, bundle: LoadedBundle, switch: BackendSwitch) -> None:
+        self._bundle = bundle
+        self._switch = switch
+        self._identity = self._stated(PREPARING if switch.is_degraded else "")
+
+    def identity(self) -> Identity:
+        """Return it as it is at the moment."""
+        return self._identity
+
+    def change(self, degraded_reason: str) -> None:
+        """Note another backend, or another reason why it is not; from any thread."""
+        self._identity = self._stated(degraded_reason)
+
+    def _stated(self, degraded_reason: str) -> Identity:
+        return identity_from_bundle(
+            self._bundle,
+            self._switch.capabilities,
+            preprocessing=PREPROCESSING,
+            runtime_version=__version__,
+            degraded_reason=degraded_reason,
+        )
 
 
 @asynccontextmanager

@@ -155,7 +155,7 @@ class SpineInferenceService:
     async def _get_server_info(self, _: pb.GetServerInfoRequest, __: Any) -> Any:
         serving = self._ready()
         return server_info_from_identity(
-            serving.identity, self._limits, serving.clock() - self._started_s
+            serving.identity(), self._limits, serving.clock() - self._started_s
         )
 
     async def _analyze(
@@ -180,7 +180,7 @@ class SpineInferenceService:
         answer = await asyncio.wrap_future(serving.engine.submit(wanted))
         result = result_with_study(
             answer,
-            serving.identity,
+            serving.identity(),
             names_from_frame(received.frame),
             StudyTally(),
         )

@@ -63,7 +63,8 @@ class Serving:
     """A front that can answer: with what, as whom, on which clock."""
 
     engine: FrameEngine
-    identity: Identity
+    identity: Callable[[], Identity]
+    """What answers say of their origin at the moment."""
     clock: Callable[[], float]
     """Monotonic, in seconds; the engine's own."""
 
@@ -234,7 +235,7 @@ class StreamSession:
             return _frame_error(ticket, reply)
         try:
             result = result_with_study(
-                reply, self._serving.identity, names, self._tally
+                reply, self._serving.identity(), names, self._tally
             )
         except Exception as error:
             return _frame_error(ticket, refusal_from_exception(error))

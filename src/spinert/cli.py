@@ -1,4 +1,4 @@
-"""The command `spinert`: export, inspect, verify, serve, analyze.
+"""The command `spinert`: export, inspect, verify, build, serve, analyze.
 
 Each command imports what it needs when it runs, so that `spinert --help` and a
 client without torch or ONNX Runtime start at once.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,6 +29,8 @@ _EXTRAS = {
 """Packages that only some commands need, and the extras that bring them."""
 
 _DIRECTORY = click.Path(path_type=Path)
+_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+_TARGETS = ("tensorrt", "tensorrt-rtx")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,13 +46,31 @@ def cli() -> None:
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=_DIRECTORY, required=True, help="Bundle to write.")
 @click.option("--replace", is_flag=True, help="Replace an existing bundle.")
-def export(recipe: Path, output: Path, replace: bool) -> None:
+@click.option(
+    "--cache",
+    "cache_directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keeps converted networks. [default: $XDG_CACHE_HOME/spinert/export]",
+)
+@click.option("--no-cache", is_flag=True, help="Convert every network again.")
+def export(
+    recipe: Path,
+    output: Path,
+    replace: bool,
+    cache_directory: Path | None,
+    no_cache: bool,
+) -> None:
     """Turn the checkpoints named in RECIPE into a bundle."""
+    if no_cache and cache_directory is not None:
+        raise click.UsageError("give either --cache or --no-cache")
+    from spinert.export.cache import ExportCache, default_cache_directory
     from spinert.export.pipeline import export_bundle
     from spinert.runtime.report.progress import stage_progress
 
+    directory = cache_directory or default_cache_directory()
+    cache = None if no_cache else ExportCache(directory)
     with stage_progress(_console(stderr=True)) as progress:
-        export_bundle(recipe, output, progress, replace=replace)
+        export_bundle(recipe, output, progress, replace=replace, cache=cache)
     _console().print(f"bundle written to {output}; see `spinert inspect`")
 
 
@@ -75,21 +95,23 @@ def inspect(bundle: Path, as_json: bool) -> None:
 @click.option("--config", type=_DIRECTORY, help="Settings of the server (TOML).")
 @click.option("--backend", help="Overrides the settings. [default: onnxruntime]")
 @click.option("--threads", type=int, help="Of one network; overrides the settings.")
+@click.option("--report", type=_FILE, help="Write an HTML page that shows it all.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 def verify(
     bundle: Path,
     config: Path | None,
     backend: str | None,
     threads: int | None,
+    report: Path | None,
     as_json: bool,
 ) -> None:
-    """Check hashes and schema of BUNDLE and run its golden set.
+    """Check hashes and schema of BUNDLE and run the gate.
 
-    Use the settings of the server, and it need not run the golden set again.
+    Use the settings of the server: it finds the certificate and starts at once.
     """
     from dataclasses import replace
 
-    from spinert.runtime.report import verify as report
+    from spinert.runtime.report import verify as verifying
 
     settings = _settings(config)
     chosen = settings.backend
@@ -99,11 +121,46 @@ def verify(
         threads=chosen.threads if threads is None else threads,
     )
     settings = replace(settings, backend=chosen)
-    found = report.verify_bundle(bundle, settings, _console(stderr=True))
+    found = verifying.verify_bundle(bundle, settings, _console(stderr=True))
     if as_json:
-        click.echo(report.json_from_report(*found))
+        click.echo(verifying.json_from_verification(found))
     else:
-        _console().print(report.report_table(*found))
+        for table in verifying.tables_from_verification(found):
+            _console().print(table)
+    if report is not None:
+        from spinert.runtime.report.verification_page import write_page
+
+        write_page(report, found)
+    found.require_passed()
+
+
+@cli.command()
+@click.argument("bundle", type=_DIRECTORY)
+@click.option(
+    "--target", type=click.Choice(["tensorrt", "tensorrt-rtx"]), required=True
+)
+@click.option("--sm", help="GPUs to build for, e.g. 80,86,89,120; tensorrt-rtx only.")
+@click.option("--max-batch", type=click.IntRange(1), help="Overrides the settings.")
+@click.option("--precision", type=click.Choice(["fp16", "fp32"]), default="fp16")
+@click.option("--optimization-level", type=int, help="0 to 5; overrides the settings.")
+@click.option("--strip-weights", is_flag=True, help="Smaller engines; tensorrt only.")
+@click.option("--cache", type=_DIRECTORY, help="Of engines; overrides the settings.")
+@click.option("--config", type=_DIRECTORY, help="Settings of the server (TOML).")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+def build(config: Path | None, as_json: bool, **flags: Any) -> None:
+    """Compile the networks of BUNDLE into engines, where they are missing.
+
+    tensorrt builds for the GPU of this machine. tensorrt-rtx builds for any, on any
+    machine. Use the settings of the server, and it finds the engines.
+    """
+    from spinert.runtime.report import build as report
+
+    order = report.order_from_flags(report.BuildFlags(**flags), _settings(config))
+    engines = report.build_engines(order, _console(stderr=True))
+    if as_json:
+        click.echo(report.json_from_engines(engines))
+    else:
+        _console().print(report.engines_table(engines))
 
 
 @cli.command()
@@ -111,12 +168,14 @@ def verify(
 @click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML).")
 @click.option("--listen", help="HOST:PORT; overrides the settings.")
 @click.option("--check", is_flag=True, help="Validate settings and bundle, then exit.")
+@click.option("--require-certificate", is_flag=True, help="Never run the gate first.")
 @click.option("--parent", type=int, hidden=True, help="Process to end with.")
 def serve(
     bundle: Path,
     config: Path | None,
     listen: str | None,
     check: bool,
+    require_certificate: bool,
     parent: int | None,
 ) -> None:
     """Serve BUNDLE over gRPC until SIGTERM."""
@@ -127,6 +186,9 @@ def serve(
     if listen:
         server = replace(settings.server, listen=listen)
         settings = replace(settings, server=server)
+    if require_certificate:
+        golden = replace(settings.golden, require_certificate=True)
+        settings = replace(settings, golden=golden)
     if check:
         from spinert.runtime import backends
         from spinert.runtime.bundle import load_bundle

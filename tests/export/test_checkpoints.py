@@ -90,15 +90,8 @@ def test_a_bare_hostile_pickle_runs_nothing(tmp_path) -> None:
     assert not trap.exists()
 
 
-def test_pickles_of_the_detectron2_zoo_are_not_read(tmp_path) -> None:
-    path = tmp_path / "model_final.pkl"
-    path.write_bytes(pickle.dumps({"model": {}}))
-    with pytest.raises(CheckpointError, match=r"model_final\.pkl.*use one of"):
-        read_tensors(path)
-
-
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", b"\x80\x02garbage"])
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".safetensors"])
 def test_a_damaged_file_is_named_without_foreign_text(
     tmp_path, content, suffix
 ) -> None:

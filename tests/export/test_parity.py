@@ -12,69 +12,13 @@ from torch import Tensor, nn
 
 from spinert.export.errors import GraphError, ParityError
 from spinert.export.onnx_from_torch import GraphSpec, onnx_from_torch
-from spinert.export.parity import (
-    TOLERANCES,
-    _batches,
-    candidate_differences,
-    measured_parity,
-)
+from spinert.export.parity import Golden, _batches, half_parity, measured_parity
 from spinert.export.preprocess import NetworkFrame
+from spinert.proto import bundle_pb2 as pb
+from spinert.proto.agreement import TOLERANCES, AgreementRule
 
+RULE = AgreementRule(tolerances=TOLERANCES["fp32"], exact=True)
 SPEC = GraphSpec(inputs=("image",), outputs=("logits",), dynamic=({0: "batch"},))
-
-
-def answer(scores, labels, boxes=None):
-    scores = np.array(scores, dtype=np.float32)
-    rows = np.arange(len(scores), dtype=np.float32) * 10
-    boxes = np.stack([rows] * 4, axis=1) if boxes is None else boxes
-    return {"boxes": boxes, "scores": scores, "labels": np.array(labels)}
-
-
-BASE = answer([0.9, 0.5, 0.5, 0.2], [1, 2, 3, 0])
-
-
-def test_equal_answers_do_not_differ() -> None:
-    gaps = candidate_differences(BASE, BASE)
-    assert gaps == {"boxes": 0.0, "scores": 0.0, "labels": 0.0}
-
-
-def test_the_order_of_equal_scores_does_not_count() -> None:
-    swap = [0, 2, 1, 3]
-    other = {name: value[swap] for name, value in BASE.items()}
-    gaps = candidate_differences(BASE, other)
-    assert gaps == {"boxes": 0.0, "scores": 0.0, "labels": 0.0}
-
-
-def test_the_last_place_may_go_to_either_of_two_equals() -> None:
-    boxes = BASE["boxes"].copy()
-    boxes[3] += 300
-    other = answer([0.9, 0.5, 0.5, 0.2], [1, 2, 3, 5], boxes)
-    assert candidate_differences(BASE, other)["labels"] == 0
-
-
-def test_a_moved_box_counts() -> None:
-    boxes = BASE["boxes"].copy()
-    boxes[1, 2] += 0.5
-    gaps = candidate_differences(BASE, answer(BASE["scores"], BASE["labels"], boxes))
-    assert gaps["boxes"] == 0.5
-
-
-def test_a_changed_label_counts() -> None:
-    gaps = candidate_differences(BASE, answer(BASE["scores"], [1, 2, 4, 0]))
-    assert gaps["labels"] == 2
-
-
-def test_a_changed_score_counts() -> None:
-    gaps = candidate_differences(BASE, answer([0.9, 0.51, 0.5, 0.2], BASE["labels"]))
-    assert gaps["scores"] == pytest.approx(0.01)
-    assert gaps["labels"] > 0
-
-
-def test_a_box_twice_is_not_two_boxes() -> None:
-    boxes = BASE["boxes"].copy()
-    boxes[2] = boxes[1]
-    other = answer(BASE["scores"], [1, 2, 2, 0], boxes)
-    assert candidate_differences(BASE, other)["labels"] > 0
 
 
 class Mean(nn.Module):
@@ -100,6 +44,10 @@ def exported(module: nn.Module, folder: Path, frames: list[NetworkFrame]) -> Pat
     return path
 
 
+def golden(frames: list[NetworkFrame], answers, *batch_sizes: int) -> Golden:
+    return Golden(frames=frames, references=answers, batch_sizes=batch_sizes)
+
+
 def references(module: nn.Module, frames: list[NetworkFrame]):
     outputs = [module(batch([frame])[0])[0].numpy() for frame in frames]
     return [{"logits": output} for output in outputs]
@@ -108,17 +56,20 @@ def references(module: nn.Module, frames: list[NetworkFrame]):
 def test_a_true_graph_passes_in_every_slot(tmp_path) -> None:
     frames = golden_frames(fixed_canvas())
     path = exported(Mean(), tmp_path, frames)
-    worst = measured_parity(path, frames, references(Mean(), frames), (1, 2, 5))
-    assert worst["logits"] <= TOLERANCES["logits"]
+    answers = references(Mean(), frames)
+    measured = measured_parity(path, golden(frames, answers, 1, 2, 5), RULE)
+    gap = measured.differences["logits"]
+    assert gap.mean_abs <= gap.max_abs <= TOLERANCES["fp32"]["logits"]
+    assert gap.count == len(frames) * (1 + 2 + 5)
 
 
 def test_a_network_that_mixes_its_batch_is_caught(tmp_path) -> None:
     frames = golden_frames(fixed_canvas())
     path = exported(Mixing(), tmp_path, frames)
     alone = references(Mixing(), frames)
-    measured_parity(path, frames, alone, (1,))
+    measured_parity(path, golden(frames, alone, 1), RULE)
     with pytest.raises(ParityError, match="batch 2, slot 0: logits differ"):
-        measured_parity(path, frames, alone, (1, 2))
+        measured_parity(path, golden(frames, alone, 1, 2), RULE)
 
 
 @pytest.mark.parametrize("poison", [1.0, float("nan")])
@@ -128,7 +79,52 @@ def test_a_wrong_or_undefined_answer_is_caught(tmp_path, poison) -> None:
     wrong = references(Mean(), frames)
     wrong[-1]["logits"] = wrong[-1]["logits"] + poison
     with pytest.raises(ParityError):
-        measured_parity(path, frames, wrong, (1,))
+        measured_parity(path, golden(frames, wrong, 1), RULE)
+
+
+def threshold_bundle(probability: float = 0.5) -> pb.Bundle:
+    decision = pb.DecisionRule(threshold=probability, comparison=pb.GREATER_OR_EQUAL)
+    combination = pb.Combination(rule=pb.COMBINATION_PROBABILITY_MEAN)
+    return pb.Bundle(decision=decision, combination=combination)
+
+
+@pytest.mark.parametrize(
+    ("shift", "tolerance"), [(0.04, 0.1), (0.06, 0.2), (0.39, 0.8)]
+)
+def test_an_fp16_graph_gets_the_smallest_tolerance_with_headroom(
+    tmp_path, shift, tolerance
+) -> None:
+    frames = golden_frames(fixed_canvas())
+    model = exported(Mean(), tmp_path, frames).read_bytes()
+    answers = references(Mean(), frames)
+    answers[1]["logits"] = answers[1]["logits"] + np.float32(shift)
+    asked = golden(frames, answers, 1, 2)
+    measured = half_parity(model, asked, threshold_bundle(), "classifier")
+    assert measured.tolerances["logits"] == pytest.approx(tolerance)
+    parity = pb.Parity()
+    measured.record(parity)
+    assert parity.outputs[0].measured_max_abs == pytest.approx(shift, abs=1e-3)
+    assert parity.outputs[0].measured_mean_abs == pytest.approx(shift / 4, abs=1e-3)
+
+
+def test_an_fp16_graph_that_is_too_far_off_is_refused_with_a_way_out(tmp_path) -> None:
+    frames = golden_frames(fixed_canvas())
+    model = exported(Mean(), tmp_path, frames).read_bytes()
+    answers = references(Mean(), frames)
+    answers[1]["logits"] = answers[1]["logits"] + 1
+    with pytest.raises(ParityError, match=r'fp16.*precisions = \["fp32"\]'):
+        half_parity(model, golden(frames, answers, 1), threshold_bundle(), "classifier")
+
+
+def test_a_frame_that_flips_in_every_slot_is_one_flip(tmp_path) -> None:
+    frames = golden_frames(fixed_canvas())
+    model = exported(Mean(), tmp_path, frames).read_bytes()
+    answers = references(Mean(), frames)
+    logit = float(answers[2]["logits"][0])
+    answers[2]["logits"] = answers[2]["logits"] - np.float32(0.02)
+    bundle = threshold_bundle(1 / (1 + np.exp(0.01 - logit)))
+    asked = golden(frames, answers, 1, 2)
+    assert half_parity(model, asked, bundle, "classifier").decision_flips == 1
 
 
 def test_every_frame_meets_every_slot_with_mates_of_its_size() -> None:

@@ -18,7 +18,6 @@ from support.small_networks import (
     write_recipe,
 )
 
-from spinert.export import parity
 from spinert.export.checkpoints.reader import sha256_from_file
 from spinert.export.errors import (
     CheckpointError,
@@ -29,6 +28,7 @@ from spinert.export.errors import (
 from spinert.export.pipeline import export_bundle
 from spinert.export.preprocess import grey_from_stored, network_frame
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.agreement import TOLERANCES, agreement, rule_from_bundle
 from spinert.proto.bundle_rules import broken_rules
 
 
@@ -102,7 +102,7 @@ def test_parity_is_recorded_for_every_output(small_bundle) -> None:
         assert list(record.batch_sizes) == [1, 2, 5]
         for output in record.outputs:
             assert output.measured_max_abs <= output.tolerance_abs
-            assert output.tolerance_abs == parity.TOLERANCES[output.output]
+            assert output.tolerance_abs == TOLERANCES["fp32"][output.output]
 
 
 def test_the_golden_set_is_reproduced_from_its_files(small_bundle) -> None:
@@ -124,9 +124,9 @@ def test_the_golden_set_is_reproduced_from_its_files(small_bundle) -> None:
             actual = {n: r[0] for n, r in zip(names, results, strict=True)}
             with np.load(small_bundle / case.outputs) as file:
                 expected = dict(file)
-            compare = parity._COMPARISONS["boxes" in names]
-            for name, gap in compare(expected, actual).items():
-                assert gap <= parity.TOLERANCES[name]
+            rule = rule_from_bundle(bundle, role, "fp32")
+            for name, gap in agreement(expected, actual, rule).differences.items():
+                assert gap.max_abs <= rule.tolerances[name]
 
 
 def test_the_golden_answers_lie_on_both_sides_of_the_decisions(small_bundle) -> None:
@@ -189,8 +189,8 @@ def failing(tmp_path: Path, text: str = RECIPE, **options) -> None:
 
 
 def test_a_failed_parity_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
-    tight = {name: -1.0 for name in parity.TOLERANCES}
-    monkeypatch.setattr(parity, "TOLERANCES", tight)
+    tight = dict.fromkeys(TOLERANCES["fp32"], -1.0)
+    monkeypatch.setattr("spinert.proto.agreement.TOLERANCES", {"fp32": tight})
     with pytest.raises(ParityError, match=r"classifier\.onnx: batch 1, slot 0"):
         failing(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]

@@ -19,6 +19,7 @@ from spinert.runtime.bundle import LoadedBundle, load_bundle
 from spinert.runtime.config import DecodeSettings, EngineSettings, Settings
 from spinert.runtime.engine.engine import Engine
 from spinert.runtime.engine.opening import load_networks
+from spinert.runtime.engine.switch import BackendSwitch
 from spinert.runtime.frame import (
     DicomFrame,
     EncodedFrame,
@@ -174,13 +175,14 @@ def running_engine(
     *,
     decoder: Any = None,
     clock: Any = None,
+    switch: BackendSwitch | None = None,
     **limits: Any,
 ) -> Iterator[Engine]:
     """Yield an engine; on the way out the gate opens, so that it can end."""
     load_networks(backend, bundle)
     engine = Engine(
         bundle,
-        backend,
+        switch or BackendSwitch(backend),
         decoder or HeldDecoder(),
         settings(**limits),
         clock or ManualClock(),

@@ -123,7 +123,7 @@ async def serving_front(
     limits = limits_from_settings(Settings(server=settings))
     async with Front(settings, limits, patience) as front:
         await front.serve(
-            Serving(engine=engine, identity=identity(), clock=time.monotonic)
+            Serving(engine=engine, identity=identity, clock=time.monotonic)
         )
         yield front
 

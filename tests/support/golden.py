@@ -13,10 +13,12 @@ from PIL import Image as PillowImage
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Backend, BackendOptions
 from spinert.runtime.backends.fake import FakeBackend
-from spinert.runtime.engine.lane import batch_inputs
+from spinert.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from spinert.runtime.engine.batch_inputs import batch_inputs
 from spinert.runtime.engine.prepare import NetworkTensor, prepared_from_image
 from spinert.runtime.image import Image, Photometric
 from support.bundles import tiny_spec, write_bundle
+from support.graphs import classifier, detector
 
 TOLERANCES = {"logits": 5e-4, "boxes": 1e-2, "scores": 1e-4, "labels": 0.0}
 # Two that share a detector size, one that does not; both photometric kinds.
@@ -104,4 +106,23 @@ def write_golden_bundle(
     files |= golden_files(spec, backend, frames, batch_sizes)
     for network in spec.networks.values():
         network.import_options["fake.cost_ms"] = str(cost_ms)
+    return write_bundle(directory, spec, files)
+
+
+def write_onnx_golden_bundle(
+    directory: Path, *, frames: Sequence[Shape] = FRAMES[:1]
+) -> Path:
+    """Write a tiny bundle of real networks whose references are ONNX Runtime's."""
+    spec = tiny_spec()
+    models = {"classifier": classifier(), "detector": detector()}
+    files = {
+        f"networks/{role}.onnx": model.SerializeToString()
+        for role, model in models.items()
+    }
+    write_bundle(directory, spec, files)
+    backend = OnnxRuntimeBackend(BackendOptions(threads=1))
+    for role, network in spec.networks.items():
+        backend.load(role, directory / network.file, network)
+    files |= golden_files(spec, backend, frames, (1,))
+    backend.close()
     return write_bundle(directory, spec, files)

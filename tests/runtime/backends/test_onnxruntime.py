@@ -10,15 +10,15 @@ from onnx import TensorProto, helper
 from support.bundles import tiny_spec
 from support.graphs import classifier, detector, image_input, onnx_bundle
 
-from spinert.proto import bundle_pb2 as pb
 from spinert.runtime import backends
 from spinert.runtime.backends import BackendOptions
 from spinert.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from spinert.runtime.config import BackendSettings
+from spinert.runtime.config import BackendSettings, Settings
 from spinert.runtime.engine.opening import opened_backend
 from spinert.runtime.errors import BackendError, BackendUnavailable, Reason
 
 SPEC = tiny_spec()
+SETTINGS = Settings(backend=BackendSettings(threads=1))
 
 
 @pytest.fixture
@@ -88,8 +88,14 @@ def test_the_backend_says_what_it_is(backend):
     assert (capabilities.name, capabilities.device) == ("onnxruntime", "cpu")
     assert capabilities.version == onnxruntime.__version__
     assert capabilities.precision == "fp32"
+    assert capabilities.operators == ("RoiAlign",)
     assert capabilities.concurrent_networks
     assert OnnxRuntimeBackend(BackendOptions(threads=3)).capabilities.threads == 3
+
+
+def test_it_runs_the_precision_that_is_configured():
+    backend = OnnxRuntimeBackend(BackendOptions(precision="fp16"))
+    assert backend.capabilities.precision == "fp16"
 
 
 def test_idle_threads_sleep_and_only_as_many_are_made_as_told():
@@ -120,17 +126,6 @@ def test_a_missing_package_names_the_extra_to_install(monkeypatch):
 
 
 # ---------------------------------------------------------- what a graph must be
-
-
-@pytest.mark.parametrize("precision", ["fp16", ""])
-def test_another_precision_than_the_backends_is_refused(backend, tmp_path, precision):
-    network = pb.Network()
-    network.CopyFrom(SPEC.networks["classifier"])
-    network.precision = precision
-    with pytest.raises(BackendUnavailable) as caught:
-        backend.load("classifier", saved(tmp_path, classifier()), network)
-    assert f"'classifier' has precision {precision!r}" in caught.value.message
-    assert "'fp32'" in caught.value.message
 
 
 def test_as_many_logits_as_members(backend, tmp_path):
@@ -234,7 +229,7 @@ def test_a_network_that_was_not_loaded_is_a_typed_error(backend):
 
 def test_opening_loads_every_network_of_a_bundle_and_closes_them(tmp_path):
     bundle = onnx_bundle(tmp_path)
-    with opened_backend(bundle, BackendSettings(threads=1)) as backend:
+    with opened_backend(bundle, SETTINGS) as backend:
         assert backend.run("classifier", {"image": image()})["logits"].shape == (1, 2)
     with pytest.raises(BackendError):
         backend.run("classifier", {"image": image()})
@@ -246,7 +241,7 @@ def test_opening_a_bundle_whose_networks_cannot_load_is_an_error(tmp_path):
     bundle = onnx_bundle(tmp_path, spec)
     with (
         pytest.raises(BackendUnavailable, match="logits"),
-        opened_backend(bundle, BackendSettings(threads=1)),
+        opened_backend(bundle, SETTINGS),
     ):
         pytest.fail("it was opened")
 

@@ -346,7 +346,7 @@ def test_a_client_that_obeys_credit_and_is_alone_is_never_refused(tmp_path, limi
 
     async def main(engine):
         limits = limits_from_settings(settings)
-        serving = Serving(engine=engine, identity=identity(), clock=time.monotonic)
+        serving = Serving(engine=engine, identity=identity, clock=time.monotonic)
         async with Front(settings.server, limits) as front:
             await front.serve(serving)
             async with AsyncClient(front.address) as client:

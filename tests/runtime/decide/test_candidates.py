@@ -54,6 +54,22 @@ def test_a_candidate_at_the_floor_stays_and_one_below_goes():
     assert scores(found) == [0.3]
 
 
+def test_a_candidate_at_the_floor_goes_where_scores_must_be_greater():
+    floor = 0.05
+    above = float(np.nextafter(np.float32(floor), np.float32(1)))
+    entries = candidates((0, 0, 9, 9, floor, 0), (20, 0, 29, 9, above, 1))
+    strict = rule(score_floor=floor, score_comparison=pb.GREATER)
+    found = findings_from_candidates(entries, strict, UNSCALED)
+    assert [f.class_index for f in found] == [1]
+
+
+def test_padding_of_score_zero_goes_where_scores_must_be_greater():
+    entries = candidates((0, 0, 0, 0, 0, 0), (0, 0, 9, 9, 0, 1), (0, 0, 9, 9, 0.1, 2))
+    strict = rule(score_floor=0.0, score_comparison=pb.GREATER)
+    found = findings_from_candidates(entries, strict, UNSCALED)
+    assert [f.class_index for f in found] == [2]
+
+
 def test_no_floor_keeps_scores_of_zero():
     found = findings_from_candidates(candidates((0, 0, 9, 9, 0, 0)), rule(), UNSCALED)
     assert scores(found) == [0.0]

@@ -11,10 +11,11 @@ from support.graphs import onnx_bundle
 
 from spinert.runtime.backends import BackendOptions
 from spinert.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from spinert.runtime.engine.batch_inputs import batch_inputs
 from spinert.runtime.engine.engine import Engine
-from spinert.runtime.engine.lane import batch_inputs
 from spinert.runtime.engine.opening import load_networks
 from spinert.runtime.engine.prepare import prepared_from_image
+from spinert.runtime.engine.switch import BackendSwitch
 
 LEVELS = (20, 70, 120, 170, 220)
 ROLES = ("classifier", "detector")
@@ -110,7 +111,9 @@ def close(one, two):
 
 
 def answers(bundle, backend, contents, **limits):
-    with Engine(bundle, backend, HeldDecoder(), settings(**limits)) as engine:
+    with Engine(
+        bundle, BackendSwitch(backend), HeldDecoder(), settings(**limits)
+    ) as engine:
         futures = [engine.submit(request(content)) for content in contents]
         return [future.result(PATIENCE_S) for future in futures]
 

@@ -13,6 +13,7 @@ from spinert.runtime.verdict import (
     Assessment,
     BatchRecord,
     Decision,
+    NetworkRun,
     Receipt,
     ReleaseReason,
     Verdict,
@@ -48,6 +49,10 @@ def record(role):
     return BatchRecord(
         network=role, size=1, slot=0, height=1, width=1, reason=ReleaseReason.FULL
     )
+
+
+def run(role):
+    return NetworkRun(network=role, backend="fake 1", precision="fp32")
 
 
 def test_the_first_outcome_wins(job):
@@ -98,8 +103,9 @@ def test_leaving_undoes_what_was_arranged_once(job, end):
 
 
 def test_only_the_last_network_completes_a_frame(job):
-    assert not job.deliver("detector", None, record("detector"))
-    assert job.deliver("classifier", None, record("classifier"))
+    assert not job.deliver(None, record("detector"), run("detector"))
+    assert job.deliver(None, record("classifier"), run("classifier"))
+    assert [run.network for run in job.runs()] == ["classifier", "detector"]
     networks = [batch.network for batch in job.receipt(101.0).batches]
     assert networks == ["classifier", "detector"]
 

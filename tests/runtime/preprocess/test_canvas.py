@@ -33,6 +33,23 @@ def test_shortest_edge_follows_detectron2(size, expected):
     assert placed(*size, DETECTRON2) == expected
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        # 800 / 97 * 97 is 799.99...
+        ((97, 120), (799, 989, 800, 992)),
+        ((2455, 1606), (1222, 800, 1248, 800)),
+        ((1021, 2874), (473, 1333, 480, 1344)),
+        ((1, 3000), (1, 1333, 32, 1344)),
+    ],
+)
+def test_floored_edges_follow_torchvision(size, expected):
+    edge = pb.ShortestEdge(
+        short_edge=800, max_long_edge=1333, pad_multiple=32, rounding=pb.ROUND_DOWN
+    )
+    assert placed(*size, pb.CanvasPolicy(shortest_edge=edge)) == expected
+
+
 def detectron2_shape(rows, columns, short, longest):
     # Written down from the documented rule, with exact fractions.
     from fractions import Fraction

@@ -53,14 +53,31 @@ def test_an_image_that_fits_is_not_copied():
     assert resize_u8(grey, 50, 40) is grey
 
 
-@pytest.mark.parametrize("target", [(33, 71), (97, 61), (200, 122), (1, 1), (96, 300)])
-def test_float_resizing_gives_the_values_of_torch(target):
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [
+        ((97, 61), (33, 71)),
+        ((97, 61), (97, 61)),
+        ((97, 61), (200, 122)),
+        ((97, 61), (1, 1)),
+        ((97, 61), (96, 300)),
+        ((2455, 1606), (1222, 799)),
+        ((512, 408), (1003, 800)),
+    ],
+)
+def test_float_resizing_gives_the_values_of_torch(size, target):
     torch = pytest.importorskip("torch")
-    values = picture(97, 61).astype(np.float32)
+    values = picture(*size).astype(np.float32)
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(values)[None, None],
         size=target,
         mode="bilinear",
         align_corners=False,
     )[0, 0].numpy()
-    np.testing.assert_allclose(resize_f32(values, *target), expected, rtol=0, atol=1e-3)
+    # Without a fused multiply-add torch rounds positions twice, which this edge-rich
+    # picture shows.
+    fused = torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
+    tolerance = 1e-4 if fused else 2e-2
+    np.testing.assert_allclose(
+        resize_f32(values, *target), expected, rtol=0, atol=tolerance
+    )

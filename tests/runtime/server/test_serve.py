@@ -48,14 +48,14 @@ def test_it_proves_itself_serves_and_exits_with_0(bundle, tmp_path):
     assert result.provenance.notice == "for tests only"
     assert [n.role for n in info.networks] == ["classifier", "detector"]
     events = names(server)
-    assert events.index("golden_set_passed") < events.index("ready")
+    assert events.index("gate_passed") < events.index("ready")
     assert events[0] == "starting"
     assert events[-1] == "stopped"
     assert "not a medical device" in server.events()[0]["notice"]
 
 
-def test_a_stored_pass_shortens_the_next_start(bundle, tmp_path):
-    for expected in ("golden_set_passed", "golden_frame_passed"):
+def test_a_certificate_shortens_the_next_start(bundle, tmp_path):
+    for expected in ("gate_passed", "golden_frame_passed"):
         with serving(bundle, tmp_path) as server:
             assert expected in names(server)
 
@@ -99,7 +99,7 @@ def test_while_it_proves_itself_it_says_not_serving(tmp_path):
 def test_a_signal_before_it_is_ready_ends_it_with_0(tmp_path):
     bundle = write_served_bundle(tmp_path / "bundle", cost_ms=300)
     with launched(bundle, tmp_path / "work") as server:
-        wait_for_event(server, "golden_set_started")
+        wait_for_event(server, "gate_started")
         assert server.stop() == 0
     assert "ready" not in names(server)
 

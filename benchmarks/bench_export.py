@@ -1,0 +1,84 @@
+"""How long the published system takes from checkpoints to engines.
+
+Three DenseNets and one R50 detector at the official 800/1333: export (with its
+parity checks) and `spinert verify`, the same export once more, and the engines of
+one SM with TensorRT-RTX, built on the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from commands import run_spinert
+from harness import HERE, machine, write_json
+from rich.console import Console
+
+_RECIPE = """
+name = "published"
+version = "1"
+preset = "vindr"
+
+[[classifier]]
+architecture = "densenet121"
+checkpoint = "untrained:121"
+
+[[classifier]]
+architecture = "densenet169"
+checkpoint = "untrained:169"
+
+[[classifier]]
+architecture = "densenet201"
+checkpoint = "untrained:201"
+
+[detector]
+architecture = "{detector}"
+checkpoint = "untrained:50"
+"""
+
+
+def measure(detector: str, folder: Path) -> dict[str, Any]:
+    """Return seconds and peak memory of each command."""
+    recipe, bundle = folder / "recipe.toml", folder / "bundle"
+    recipe.write_text(_RECIPE.format(detector=detector))
+    cache = str(folder / "cache")
+    environment = {**os.environ, "XDG_CACHE_HOME": cache, "XDG_STATE_HOME": cache}
+    build = ("build", bundle, "--target", "tensorrt-rtx", "--sm", "86", "--json")
+    commands: dict[str, tuple[str | Path, ...]] = {
+        "export": ("export", recipe, "-o", bundle),
+        "verify": ("verify", bundle, "--json"),
+        "export_again": ("export", recipe, "-o", bundle, "--replace"),
+        "build": build,
+    }
+    found: dict[str, Any] = {"detector": detector}
+    for name, arguments in commands.items():
+        done = run_spinert(*arguments, environment=environment)
+        found[name] = {
+            "seconds": done.seconds,
+            "peak_rss_mib": done.peak_rss_mib,
+            **({"error": done.error} if done.code else {}),
+        }
+        if name == "build" and done.output:
+            found["engines"] = json.loads(done.output)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--detector", default="sparse_rcnn_r50_fpn")
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "export.json")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(arguments.detector, Path(folder))
+    found |= {"date": str(date.today()), "machine": machine()}
+    write_json(arguments.output, found)
+    Console().print_json(data=found)
+
+
+if __name__ == "__main__":
+    main()

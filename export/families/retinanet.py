@@ -1,0 +1,233 @@
+"""RetinaNet R50-FPN: checkpoints of detectron2 and torchvision (v1 and v2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final
+
+from torch import nn
+
+from spinert.export.architecture import DETECTOR, Architecture
+from spinert.export.checkpoints.style import Option, Style
+from spinert.export.checkpoints.torchvision_keys import torchvision_backbone_key
+from spinert.export.errors import RecipeError
+from spinert.export.networks.retinanet import (
+    DETECTRON2_ANCHORS,
+    TORCHVISION_ANCHORS,
+    RetinaNet,
+    RetinaNetSpec,
+)
+from spinert.export.untrained.retinanet import calibrate_retinanet
+
+__all__ = [
+    "DETECTRON2_RETINANET",
+    "ENTRIES",
+    "TORCHVISION_RETINANET",
+    "TORCHVISION_RETINANET_OLD",
+    "TORCHVISION_RETINANET_V2",
+    "retinanet",
+]
+
+_FIRST_STAGE: Final = 3
+_TOWER: Final = re.compile(r"^head\.(cls|bbox)_subnet\.(\d)\.(norm\.)?")
+_HEADS: Final = {"cls": "classification_head", "bbox": "regression_head"}
+_PLAIN: Final = (
+    ("backbone.top_block.", "backbone.fpn.extra_blocks."),
+    ("head.cls_score.", "head.classification_head.cls_logits."),
+    ("head.bbox_pred.", "head.regression_head.bbox_reg."),
+)
+
+
+def _torchvision_key(key: str, *, old: bool = False) -> str:
+    match = _TOWER.match(key)
+    if match is not None:
+        kind, place, norm = match.groups()
+        # Own layers alternate with activations; so did torchvision's before 0.13.
+        layer = f"{place}." if old else f"{int(place) // 2}.{1 if norm else 0}."
+        return f"head.{_HEADS[kind]}.conv.{layer}{key[match.end() :]}"
+    for own, theirs in _PLAIN:
+        if key.startswith(own):
+            return theirs + key.removeprefix(own)
+    return torchvision_backbone_key(key, first=_FIRST_STAGE, old=old)
+
+
+def _torchvision_old_key(key: str) -> str:
+    return _torchvision_key(key, old=True)
+
+
+def _holds_no_weight(key: str) -> bool:
+    """Anchors and pixel statistics are buffers in detectron2 files before 2021."""
+    return key in {"pixel_mean", "pixel_std"} or key.startswith("anchor_generator.")
+
+
+_TOWER_BIAS: Final = "head.cls_subnet.0.bias"
+_TOWER_NORM: Final = "head.cls_subnet.0.norm.weight"
+
+_DETECTION: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        # 0: all of them, because every level has its own limit.
+        "candidates": 0,
+        "score_floor": 0.05,
+        "score_comparison": "GREATER",
+        "nms_iou": 0.5,
+        "nms_class_wise": True,
+        "min_box_edge_px": 0,
+    }
+)
+_EDGE: Final[Mapping[str, Any]] = MappingProxyType(
+    {"short_edge": 800, "max_long_edge": 1333, "pad_multiple": 32}
+)
+
+_DETECTRON2_NETWORK: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "input": {
+            "element_type": "ELEMENT_UINT8",
+            "resampler": "PILLOW_BILINEAR_U8_HORIZONTAL_FIRST",
+            "resampler_version": "pillow<=12",
+            "canvas": {"shortest_edge": {**_EDGE, "rounding": "ROUND_HALF_UP"}},
+            # MODEL.PIXEL_MEAN and PIXEL_STD of the defaults, in BGR order.
+            "mean": [103.53, 116.28, 123.675],
+            "std": [1.0, 1.0, 1.0],
+            "fill": [0.0, 0.0, 0.0],
+        },
+        "detection": {**_DETECTION, "max_detections": 100},
+    }
+)
+_TORCHVISION_NETWORK: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "input": {
+            "element_type": "ELEMENT_FLOAT32",
+            "resampler": "TORCH_BILINEAR_F32",
+            "resampler_version": "torch 2",
+            "canvas": {"shortest_edge": {**_EDGE, "rounding": "ROUND_DOWN"}},
+            # ImageNet statistics (0.485, 0.456, 0.406; 0.229, 0.224, 0.225) times 255.
+            "mean": [123.675, 116.28, 103.53],
+            "std": [58.395, 57.12, 57.375],
+            "fill": [0.0, 0.0, 0.0],
+        },
+        "detection": {**_DETECTION, "max_detections": 300},
+    }
+)
+
+_TORCHVISION_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
+    {
+        "stride_in_1x1": False,
+        "p6_from_p5": True,
+        "head_groups": 0,
+        "torchvision_anchors": True,
+        "clip_boxes": True,
+    }
+)
+
+DETECTRON2_RETINANET: Final = Style(
+    name="detectron2",
+    marker=_TOWER_BIAS,
+    ignored=_holds_no_weight,
+    options=MappingProxyType(
+        {
+            "stride_in_1x1": True,
+            "p6_from_p5": False,
+            "head_groups": 0,
+            "torchvision_anchors": False,
+            "clip_boxes": False,
+        }
+    ),
+    network=_DETECTRON2_NETWORK,
+)
+"""detectron2 COCO-Detection/retinanet_R_50_FPN, zoo and fine-tuned."""
+
+TORCHVISION_RETINANET: Final = Style(
+    name="torchvision",
+    source_key=_torchvision_key,
+    marker=_TOWER_BIAS,
+    options=_TORCHVISION_OPTIONS,
+    network=_TORCHVISION_NETWORK,
+)
+"""torchvision.models.detection.retinanet_resnet50_fpn.
+
+The published COCO_V1 weights, and what was fine-tuned from them, want
+`frozen_bn_eps = 0.0`: torchvision overwrites it after loading.
+"""
+
+TORCHVISION_RETINANET_OLD: Final = Style(
+    name="torchvision_old",
+    source_key=_torchvision_old_key,
+    marker=_TOWER_BIAS,
+    options=_TORCHVISION_OPTIONS,
+    network=_TORCHVISION_NETWORK,
+)
+"""The same, with the keys of files from before torchvision 0.13 (`conv.0.weight`)."""
+
+TORCHVISION_RETINANET_V2: Final = Style(
+    name="torchvision_v2",
+    source_key=_torchvision_key,
+    marker=_TOWER_NORM,
+    options=MappingProxyType(
+        {**_TORCHVISION_OPTIONS, "p6_from_p5": False, "head_groups": 32}
+    ),
+    network=_TORCHVISION_NETWORK,
+)
+"""torchvision.models.detection.retinanet_resnet50_fpn_v2."""
+
+
+def _has_background_first(options: Mapping[str, Option]) -> bool:
+    background = options["background"]
+    if background not in ("none", "first"):
+        message = f"option 'background': {background!r} is not one of none, first"
+        raise RecipeError(message)
+    return background == "first"
+
+
+def retinanet(base: RetinaNetSpec) -> Architecture:
+    """Describe a RetinaNet detector; options replace parts of `base`."""
+
+    def build(options: Mapping[str, Option], classes: int) -> nn.Module:
+        is_torchvision = bool(options["torchvision_anchors"])
+        spec = replace(
+            base,
+            backbone=replace(
+                base.backbone,
+                stride_in_1x1=bool(options["stride_in_1x1"]),
+                eps=float(options["frozen_bn_eps"]),
+            ),
+            classes=classes,
+            background_first=_has_background_first(options),
+            p6_from_p5=bool(options["p6_from_p5"]),
+            head_groups=int(options["head_groups"]),
+            anchors=TORCHVISION_ANCHORS if is_torchvision else DETECTRON2_ANCHORS,
+            top_k=int(options["top_k"]),
+            clip_boxes=bool(options["clip_boxes"]),
+        )
+        return RetinaNet(spec)
+
+    def available(options: Mapping[str, Option], _classes: int) -> int:
+        return replace(base, top_k=int(options["top_k"])).candidates
+
+    return Architecture(
+        role=DETECTOR,
+        build=build,
+        styles=(
+            DETECTRON2_RETINANET,
+            TORCHVISION_RETINANET,
+            TORCHVISION_RETINANET_OLD,
+            TORCHVISION_RETINANET_V2,
+        ),
+        calibrate=calibrate_retinanet,
+        options=MappingProxyType(
+            {
+                "frozen_bn_eps": base.backbone.eps,
+                "background": "none",
+                "top_k": base.top_k,
+            }
+        ),
+        stride=32,
+        available=available,
+    )
+
+
+ENTRIES: Final[Mapping[str, Architecture]] = MappingProxyType(
+    {"retinanet_r50_fpn": retinanet(RetinaNetSpec())}
+)

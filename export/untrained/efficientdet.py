@@ -1,0 +1,87 @@
+"""Untrained weights of an EfficientDet."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Generator, Tensor, nn
+
+from spinert.export.networks.efficientdet import EfficientDet
+from spinert.export.untrained.calibration import Calibration, vary_channels
+
+__all__ = ["calibrate_efficientdet"]
+
+_LOGIT_LIMIT: Final = 6.0
+_CODE_LIMITS: Final = (1.5, 1.5, 0.7, 0.7)
+# Of the candidates that the graph keeps; they are a small share of all anchors.
+_SHARE_ABOVE_HALF: Final = 0.06
+# A trained residual branch refines what it is added to. Equal random branches would
+# amplify a rounding error block by block.
+_BRANCH_WEIGHT: Final = 0.3
+
+
+def _seed_fusion(network: EfficientDet, generator: Generator) -> None:
+    """Draw fusion weights; some are negative, which counts as 0."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("edge_weights"):
+            drawn = torch.rand(parameter.shape, generator=generator)
+            drawn[0] += 0.5
+            drawn[1:] = 1.2 * drawn[1:] - 0.2
+            parameter.copy_(drawn)
+
+
+def _damp_branches(network: EfficientDet) -> None:
+    for stage in network.backbone.blocks:
+        for block in stage:
+            if block.skip:
+                block.last_norm.weight.mul_(_BRANCH_WEIGHT)
+
+
+def _measure_norms(network: EfficientDet, images: Tensor) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    network.train()
+    network.outputs(images)
+    network.eval()
+
+
+def _bound(convolution: nn.Conv2d, values: Tensor, limits: Tensor) -> None:
+    """Make each channel zero on average and no farther from it than a limit.
+
+    Most places of a radiograph are dark: measured in standard deviations, the few
+    others would reach so far that boxes outgrow the image.
+
+    Args:
+        convolution: Whose output has one channel for each pair of shape and column.
+        values: What it gives now, float32 (N,A,columns), shapes of a cell together.
+        limits: float32 (columns,).
+    """
+    columns = len(limits)
+    shapes = convolution.out_channels // columns
+    raw = values.reshape(-1, shapes, columns) - convolution.bias.view(shapes, columns)
+    mean = raw.mean(dim=0)
+    scale = limits / (raw - mean).abs().amax(dim=0)
+    convolution.weight.mul_(scale.reshape(-1, 1, 1, 1))
+    convolution.bias.copy_(-(mean * scale).flatten())
+
+
+@torch.no_grad()
+def calibrate_efficientdet(network: nn.Module, calibration: Calibration) -> None:
+    """Seed an `EfficientDet`; six percent of its candidates score above 0.5."""
+    if not isinstance(network, EfficientDet):
+        name = type(network).__name__
+        raise TypeError(f"an EfficientDet is calibrated here, not {name}")
+    generator = Generator().manual_seed(calibration.seed)
+    vary_channels(network, generator)
+    _seed_fusion(network, generator)
+    _damp_branches(network)
+    _measure_norms(network, calibration.images)
+    logits, codes = network.outputs(calibration.images)
+    classifier = network.class_net.predict.conv_pw
+    _bound(classifier, logits, torch.full((network.spec.classes,), _LOGIT_LIMIT))
+    _bound(network.box_net.predict.conv_pw, codes, torch.tensor(_CODE_LIMITS))
+    logits, _ = network.outputs(calibration.images)
+    above = round(_SHARE_ABOVE_HALF * network.spec.top_k * logits.shape[0])
+    classifier.bias.sub_(logits.flatten().topk(above).values[-1])

@@ -1,0 +1,112 @@
+"""Untrained weights of a RetinaNet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional
+
+from spinert.export.networks.retinanet import RetinaNet
+from spinert.export.untrained.calibration import (
+    Calibration,
+    measure_norms,
+    vary_channels,
+)
+
+__all__ = ["calibrate_retinanet"]
+
+# A trained RetinaNet is sure of nearly all anchors: almost every score is close to 0.
+# These two leave fewer than `top_k` scores of a level above the floor of 0.05, so that
+# it does not matter which of two almost equal ones comes last.
+_LOGIT_STD: Final = 3.0
+_SHARE_ABOVE_HALF: Final = 0.01
+_DELTA_STD: Final = (0.3, 0.3, 0.3, 0.3)
+# Coarse levels have few anchors. Stronger features give them their share of high
+# scores, so that a mistake in P6 or P7 shows in the answer.
+_LEVEL_STD: Final = (1.0, 1.2, 1.5, 1.9, 2.6)
+
+
+def _values(conv: nn.Module, maps: Sequence[Tensor]) -> Tensor:
+    """Return a convolution's outputs on all maps and frames, (C, positions)."""
+    outputs = [conv(level).transpose(0, 1).flatten(1) for level in maps]
+    return torch.cat(outputs, dim=1)
+
+
+def _scale(conv: nn.Conv2d, maps: Sequence[Tensor], deviation: float = 1.0) -> None:
+    """Scale a convolution to outputs of this deviation; channels keep their ratios."""
+    factor = deviation / _values(conv, maps).std()
+    conv.weight.mul_(factor)
+    conv.bias.mul_(factor)
+
+
+def _standardise(conv: nn.Conv2d, maps: Sequence[Tensor], deviations: Tensor) -> None:
+    """Make each output channel zero on average, with these deviations (C,)."""
+    conv.bias.zero_()
+    conv.weight.mul_((deviations / _values(conv, maps).std(dim=1))[:, None, None, None])
+    conv.bias.copy_(-_values(conv, maps).mean(dim=1))
+
+
+def _settle_levels(network: RetinaNet, images: Tensor) -> None:
+    """Bring each level to its deviation."""
+    backbone = network.backbone
+    stages = backbone.stages(images)
+    for level, deviation in zip(backbone.levels, _LEVEL_STD, strict=False):
+        output = getattr(backbone, f"fpn_output{level}")
+        place = level - backbone.levels[0]
+        factor = deviation / backbone.pyramid(stages)[place].std()
+        output.weight.mul_(factor)
+        output.bias.mul_(factor)
+    p5 = backbone.pyramid(stages)[-1]
+    p6, p7 = backbone.top_block["p6"], backbone.top_block["p7"]
+    source = p5 if network.spec.p6_from_p5 else stages[-1]
+    _scale(p6, [source], _LEVEL_STD[-2])
+    _scale(p7, [functional.relu(p6(source))], _LEVEL_STD[-1])
+
+
+def _settle_tower(tower: nn.Sequential, maps: list[Tensor]) -> list[Tensor]:
+    """Seed the norms and scale each layer; return what the tower makes of the maps."""
+    for layer in tower:
+        if isinstance(layer, nn.Conv2d) and isinstance(layer.norm, nn.Identity):
+            _scale(layer, maps)
+        maps = [layer(level) for level in maps]
+    return maps
+
+
+def _seed_group_norms(network: nn.Module, generator: Generator) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.weight.normal_(1.0, 0.1, generator=generator)
+            module.bias.normal_(0.0, 0.1, generator=generator)
+
+
+def _threshold_logits(network: RetinaNet, maps: list[Tensor]) -> None:
+    """Lower all logits until a fixed share of the candidates scores above 0.5."""
+    score = network.head.cls_score
+    logits = torch.cat([score(level).flatten() for level in maps])
+    wanted = _SHARE_ABOVE_HALF * network.spec.candidates * maps[0].shape[0]
+    best = torch.topk(logits, max(1, round(wanted))).values
+    score.bias.sub_(best[-1])
+
+
+@torch.no_grad()
+def calibrate_retinanet(network: nn.Module, calibration: Calibration) -> None:
+    """Seed a `RetinaNet`; boxes of all sizes, one percent of candidates above 0.5."""
+    if not isinstance(network, RetinaNet):
+        raise TypeError(f"a RetinaNet is calibrated here, not {type(network).__name__}")
+    generator = Generator().manual_seed(calibration.seed)
+    vary_channels(network, generator)
+    _seed_group_norms(network, generator)
+    measure_norms(network, network.backbone, calibration.images)
+    _settle_levels(network, calibration.images)
+    maps = network.backbone(calibration.images)
+    head = network.head
+    boxes = _settle_tower(head.bbox_subnet, maps)
+    deviations = torch.tensor(_DELTA_STD).repeat(network.spec.anchors.per_cell)
+    _standardise(head.bbox_pred, boxes, deviations)
+    scores = _settle_tower(head.cls_subnet, maps)
+    count = head.cls_score.out_channels
+    _standardise(head.cls_score, scores, torch.full((count,), _LOGIT_STD))
+    _threshold_logits(network, scores)

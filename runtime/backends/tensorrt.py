@@ -1,0 +1,210 @@
+"""TensorRT and TensorRT-RTX: compiled networks on an NVIDIA GPU.
+
+PyCUDA has the memory, streams and events (spinert.runtime.device), the engine cache
+the engines (spinert.runtime.compiled); spinert.runtime.tensor_rt runs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final
+
+from spinert.proto import bundle_pb2 as pb
+from spinert.runtime.backends import Arrays, BackendOptions, Capabilities
+from spinert.runtime.backends.onnx_scan import refuse_external_data
+from spinert.runtime.compiled.cache import EngineCache
+from spinert.runtime.compiled.flavour import Flavour, load_flavour
+from spinert.runtime.compiled.gpu import gpu_of_this_machine
+from spinert.runtime.compiled.key import target_for
+from spinert.runtime.compiled.obtaining import (
+    Obtained,
+    Source,
+    key_for,
+    obtained_engine,
+)
+from spinert.runtime.compiled.obtaining import (
+    options_from_settings as compile_options_from_settings,
+)
+from spinert.runtime.device import Device
+from spinert.runtime.device.pycuda import open_pycuda_device
+from spinert.runtime.errors import (
+    BackendError,
+    BackendUnavailable,
+    DeviceLost,
+    Reason,
+)
+from spinert.runtime.tensor_rt.engine import LoadedEngine, engine_from_plan, refit
+from spinert.runtime.tensor_rt.jit_cache import JitCache
+from spinert.runtime.tensor_rt.runner import SLOTS, Runner
+
+__all__ = ["Obtain", "TensorRtBackend", "tensorrt_backend", "tensorrt_rtx_backend"]
+
+_DEFAULT_PRECISION: Final = "fp16"
+_MAX_GRAPHS: Final = 64
+"""CUDA graphs of one network, over all batch sizes, image sizes and slots: all batch
+sizes of a fixed canvas, or the sizes that come most with a shortest edge."""
+
+Obtain = Callable[[Source], Obtained]
+"""Returns the engine of a graph from the cache, building it where it is missing."""
+
+
+def tensorrt_backend(options: BackendOptions) -> TensorRtBackend:
+    """Open the first GPU for TensorRT 10 or 11.
+
+    Raises:
+        BackendUnavailable: No GPU, or TensorRT or PyCUDA is not installed.
+    """
+    return _opened("tensorrt", options)
+
+
+def tensorrt_rtx_backend(options: BackendOptions) -> TensorRtBackend:
+    """Open the first GPU for TensorRT-RTX.
+
+    Raises:
+        BackendUnavailable: No GPU, one that TensorRT-RTX does not run on, or
+            TensorRT-RTX or PyCUDA is not installed.
+    """
+    return _opened("tensorrt-rtx", options)
+
+
+class TensorRtBackend:
+    """Runs each network on streams of its own, all on one device.
+
+    The device belongs to the backend. After a fatal CUDA error every call raises
+    `DeviceLost` at once; only a new process can use the GPU again.
+    """
+
+    def __init__(
+        self,
+        options: BackendOptions,
+        *,
+        flavour: Flavour,
+        device: Device,
+        obtain: Obtain,
+    ) -> None:
+        """Take over `device`; no network is loaded yet.
+
+        Args:
+            options: Of every backend.
+            flavour: What compiled the engines, and runs them.
+            device: Where they run; closed by `close`.
+            obtain: Where engines come from.
+        """
+        self._precision = options.precision or _DEFAULT_PRECISION
+        self._max_graphs = _MAX_GRAPHS if options.cuda_graphs else 0
+        self._flavour = flavour
+        self._device = device
+        self._obtain = obtain
+        self._jit: list[JitCache] = []
+        self._runners: dict[str, Runner] = {}
+        self._directories: dict[str, Path] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Describe TensorRT and the GPU."""
+        gpu = self._device.gpu
+        return Capabilities(
+            name=self._flavour.product.name,
+            version=self._flavour.version,
+            precision=self._precision,
+            device=f"{gpu.name} (sm_{gpu.sm}), driver {gpu.driver}",
+            threads=0,
+            concurrent_networks=True,
+            concurrent_batches=SLOTS,
+            operators=self._flavour.product.operators,
+        )
+
+    @property
+    def engine_directories(self) -> Mapping[str, Path]:
+        """Return the folder of each loaded engine in the engine cache, by role."""
+        return dict(self._directories)
+
+    def load(self, role: str, onnx: Path, network: pb.Network) -> None:
+        """Load the engine of `onnx`, building it first where the cache has none.
+
+        Raises:
+            BackendUnavailable: It cannot be built, loaded or given the memory it
+                needs, or is not the network that the bundle describes.
+            DeviceLost: The GPU died.
+        """
+        refuse_external_data(onnx)
+        source = Source(
+            role=role, onnx=onnx, precision=self._precision, network=network
+        )
+        # The builder and the engine use whatever context is current.
+        with self._device.current():
+            obtained = self._obtain(source)
+            stored = obtained.engine
+            engine = engine_from_plan(
+                self._flavour, role, stored.plan, stored.directory
+            )
+            if obtained.key.stripped:
+                refit(engine, onnx)
+            engine.signature.require(role, network)
+            self._runners[role] = self._runner(engine)
+        self._directories[role] = stored.directory
+        if engine.jit:
+            engine.jit.save()
+            self._jit.append(engine.jit)
+
+    def run(self, role: str, inputs: Arrays) -> Arrays:
+        """Run one batch; see the Protocol.
+
+        Raises:
+            BackendError: The network is not loaded, or failed.
+            DeviceLost: The GPU died, now or before.
+        """
+        runner = self._runners.get(role)
+        if runner is None:
+            raise BackendError(
+                Reason.NETWORK_FAILED, f"network {role!r} is not loaded; load it first"
+            )
+        return runner.run(inputs)
+
+    def close(self) -> None:
+        """Keep the kernels made here, free all memory, let go of the device."""
+        runners, self._runners = self._runners, {}
+        kernels, self._jit = self._jit, []
+        with ExitStack() as stack:
+            stack.callback(self._device.close)
+            with suppress(DeviceLost):
+                stack.enter_context(self._device.current())
+                for jit in kernels:
+                    jit.save()
+            for runner in runners.values():
+                stack.callback(runner.close)
+        self._directories.clear()
+
+    def _runner(self, engine: LoadedEngine) -> Runner:
+        try:
+            return Runner(self._device, engine, self._max_graphs)
+        except BackendError as error:
+            self._device.check()
+            raise BackendUnavailable(
+                Reason.BACKEND_UNAVAILABLE,
+                f"network {engine.role!r} cannot be set up on the GPU: {error.message}",
+            ) from error
+
+
+def _opened(product: str, options: BackendOptions) -> TensorRtBackend:
+    flavour = load_flavour(product)
+    engines = options.engines
+    if options.cache_dir is None:
+        raise BackendUnavailable(
+            Reason.BACKEND_UNAVAILABLE,
+            f"{flavour} keeps engines on disk and this user has no home: set "
+            "engines.cache_dir to a directory",
+        )
+    # Refuses a GPU that the flavour does not run on, before anything is set up.
+    target = target_for(flavour, gpu_of_this_machine(), bind_to_gpu=engines.bind_to_gpu)
+    compile_options = compile_options_from_settings(engines, options.max_batch)
+    cache = EngineCache(options.cache_dir)
+
+    def obtain(source: Source) -> Obtained:
+        key = key_for(source, flavour, target, compile_options)
+        return obtained_engine(source, flavour, key, cache, options.progress)
+
+    device = open_pycuda_device()
+    return TensorRtBackend(options, flavour=flavour, device=device, obtain=obtain)

@@ -1,0 +1,1 @@
+"""Engines: networks compiled for one GPU, and the cache that keeps them."""

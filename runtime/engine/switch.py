@@ -1,0 +1,101 @@
+"""Which backend runs the next batch: it changes between batches, never within one."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from spinert.runtime.backends import Backend, Capabilities, CompiledBackend
+from spinert.runtime.verdict import NetworkRun
+
+__all__ = ["BackendSwitch", "Source", "engine_key"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Source:
+    """A backend that serves."""
+
+    backend: Backend
+    is_degraded: bool
+    """It stands in for the configured one."""
+    turn: AbstractContextManager[object]
+    """Held while a network runs; a lock where the backend runs one at a time."""
+
+    def run_of(self, role: str) -> NetworkRun:
+        """Return what answers say of a frame that network `role` ran here."""
+        capabilities = self.backend.capabilities
+        return NetworkRun(
+            network=role,
+            backend=f"{capabilities.name} {capabilities.version}".strip(),
+            precision=capabilities.precision,
+            engine_key=engine_key(self.backend, role),
+            is_degraded=self.is_degraded,
+        )
+
+
+class BackendSwitch:
+    """Hands every batch the backend of the moment; safe for any thread.
+
+    Backends belong to the caller and have loaded the bundle's networks.
+    """
+
+    def __init__(self, backend: Backend, *, degraded: bool = False) -> None:
+        """Start with `backend`, which stands in for another if `degraded`."""
+        self._changed = threading.Condition()
+        self._users: Counter[Source] = Counter()
+        self._current = _source(backend, degraded)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What runs the next batch."""
+        return self._current.backend.capabilities
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether that stands in for the configured backend."""
+        return self._current.is_degraded
+
+    @contextmanager
+    def using(self) -> Iterator[Source]:
+        """Yield the backend of the moment; it stays usable within the block.
+
+        Waits for its turn where the backend runs one network at a time.
+        """
+        with self._changed:
+            source = self._current
+            self._users[source] += 1
+        try:
+            with source.turn:
+                yield source
+        finally:
+            with self._changed:
+                self._users[source] -= 1
+                self._changed.notify_all()
+
+    def swap(self, backend: Backend) -> Backend:
+        """Give `backend` all batches from now on; return the one before.
+
+        Returns once no batch runs on that one any more, so that it can be closed.
+        """
+        with self._changed:
+            before, self._current = self._current, _source(backend, degraded=False)
+            self._changed.wait_for(lambda: not self._users[before])
+            del self._users[before]
+        return before.backend
+
+
+def engine_key(backend: Backend, role: str) -> str:
+    """Return the digest that names the engine of network `role`; empty: none."""
+    if not isinstance(backend, CompiledBackend):
+        return ""
+    return backend.engine_directories[role].name
+
+
+def _source(backend: Backend, degraded: bool) -> Source:
+    turn: AbstractContextManager[object] = nullcontext()
+    if not backend.capabilities.concurrent_networks:
+        turn = threading.Lock()
+    return Source(backend=backend, is_degraded=degraded, turn=turn)

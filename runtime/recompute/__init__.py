@@ -1,0 +1,1 @@
+"""Compute a frame again by another way where a network's own did not settle."""

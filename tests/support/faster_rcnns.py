@@ -1,0 +1,131 @@
+"""Faster R-CNNs of every style with calibrated weights, and torchvision's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import torch
+from google.protobuf import json_format
+from torch import Tensor, nn
+
+from spinert.export.checkpoints.style import Option
+from spinert.export.families.faster_rcnn import faster_rcnn
+from spinert.export.networks.faster_rcnn import BoxHeadSpec, FasterRCNNSpec
+from spinert.export.networks.grey_input import input_stage
+from spinert.export.networks.resnet_fpn import ResNetSpec
+from spinert.export.untrained.calibration import Calibration
+from spinert.proto import bundle_pb2 as pb
+from support.retinanet_oracle import Detection
+from support.retinanets import (
+    BLOCKS,
+    CLASSES,
+    LONG_EDGE,
+    SHORT_EDGE,
+    Case,
+    Grey,
+    greys,
+)
+from support.torchvision_models import torchvision_module
+
+__all__ = [
+    "ARCHITECTURE",
+    "COUNTS",
+    "FasterCase",
+    "calibration",
+    "case",
+    "torchvision_faster_rcnn",
+]
+
+WIDTH = 64
+COUNTS: dict[str, Option] = {"rpn_per_level": 200, "proposals": 150}
+"""Small enough for loops; levels p5 and p6 of the images here have fewer anchors."""
+
+ARCHITECTURE = faster_rcnn(
+    FasterRCNNSpec(backbone=ResNetSpec(blocks=BLOCKS), head=BoxHeadSpec(width=WIDTH))
+)
+STYLES = {style.name: style for style in ARCHITECTURE.styles}
+
+
+@dataclass(frozen=True)
+class FasterCase(Case):
+    """A network with calibrated weights and the bundle that its style asks for."""
+
+    def with_options(self, **changes: Option) -> FasterCase:
+        """Return the same weights under other settings."""
+        options = {**self.options, **changes}
+        network = ARCHITECTURE.build(options, CLASSES)
+        network.load_state_dict(self.network.state_dict())
+        return replace(self, network=network.eval(), options=options)
+
+    @torch.no_grad()
+    def candidates(self, grey: Grey) -> list[Tensor]:
+        """Return boxes, scores, labels and status of one frame."""
+        return [value[0] for value in self.graph()(*self.inputs(grey))]
+
+    def findings(self, grey: Grey) -> list[Detection]:
+        """Go the whole way of a served frame."""
+        *answer, status = self.candidates(grey)
+        assert not status
+        return self.decided(grey, [value.numpy() for value in answer])
+
+
+def calibration(bundle: pb.Network) -> Calibration:
+    shell = FasterCase(nn.Identity(), bundle, ARCHITECTURE.styles[0], {})
+    grey = greys()[0]
+    frames = [shell.inputs(grey), shell.inputs(grey[::-1].copy())]
+    image, size = (torch.cat(parts) for parts in zip(*frames, strict=True))
+    images = input_stage(bundle.input)(image, size)
+    return Calibration(seed=3, images=images, sizes=size, threshold=0.28)
+
+
+@cache
+def case(name: str) -> FasterCase:
+    """Return a style with weights calibrated under its own settings."""
+    style = STYLES[name]
+    bundle = pb.Network()
+    json_format.ParseDict(dict(style.network), bundle)
+    edge = bundle.input.canvas.shortest_edge
+    assert (edge.short_edge, edge.max_long_edge, edge.pad_multiple) == (800, 1333, 32)
+    edge.short_edge, edge.max_long_edge = SHORT_EDGE, LONG_EDGE
+    options = {**ARCHITECTURE.options, **style.options, **COUNTS}
+    network = ARCHITECTURE.build(options, CLASSES)
+    ARCHITECTURE.calibrate(network, calibration(bundle))
+    return FasterCase(network.eval(), bundle, style, options)
+
+
+def torchvision_faster_rcnn(name: str, *, frozen: bool = False) -> nn.Module:
+    """Return torchvision's model with a backbone of four blocks and a narrow head.
+
+    Args:
+        name: Of the style.
+        frozen: With frozen batch normalisation, as from published weights.
+    """
+    resnet = torchvision_module("models.resnet")
+    fpn = torchvision_module("models.detection.backbone_utils")
+    models = torchvision_module("models.detection.faster_rcnn")
+    norms: dict[str, Any] = {}
+    if frozen:
+        norms["norm_layer"] = torchvision_module("ops.misc").FrozenBatchNorm2d
+    body = resnet.ResNet(resnet.Bottleneck, list(BLOCKS), **norms)
+    options: dict[str, Any] = {
+        "min_size": SHORT_EDGE,
+        "max_size": LONG_EDGE,
+        "rpn_pre_nms_top_n_test": COUNTS["rpn_per_level"],
+        "rpn_post_nms_top_n_test": COUNTS["proposals"],
+        "box_predictor": models.FastRCNNPredictor(WIDTH, CLASSES + 1),
+    }
+    if name == "torchvision_v2":
+        backbone = fpn._resnet_fpn_extractor(body, 5, norm_layer=nn.BatchNorm2d)
+        rpn_head = models.RPNHead(256, 3, conv_depth=2)
+        convs = [256] * 4
+        head = models.FastRCNNConvFCHead(
+            (256, 7, 7), convs, [WIDTH], norm_layer=nn.BatchNorm2d
+        )
+        options |= {"rpn_head": rpn_head, "box_head": head}
+    else:
+        backbone = fpn._resnet_fpn_extractor(body, 5)
+        options["box_head"] = models.TwoMLPHead(256 * 7 * 7, WIDTH)
+    model: nn.Module = models.FasterRCNN(backbone, **options)
+    return model.eval()
