@@ -7,10 +7,22 @@ from types import MappingProxyType
 from typing import Final
 
 from spinert.export.architecture import Architecture
-from spinert.export.families import densenet, sparse_rcnn
+from spinert.export.families import (
+    densenet,
+    efficientdet,
+    faster_rcnn,
+    retinanet,
+    sparse_rcnn,
+)
 
 __all__ = ["ARCHITECTURES"]
 
 ARCHITECTURES: Final[Mapping[str, Architecture]] = MappingProxyType(
-    {**densenet.ENTRIES, **sparse_rcnn.ENTRIES}
+    {
+        **densenet.ENTRIES,
+        **efficientdet.ENTRIES,
+        **faster_rcnn.ENTRIES,
+        **retinanet.ENTRIES,
+        **sparse_rcnn.ENTRIES,
+    }
 )

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
-from spinert.export.checkpoints.mapping import load_strictly, own_keys, own_tensors
+from spinert.export.checkpoints.mapping import (
+    check_values,
+    load_strictly,
+    own_keys,
+    own_tensors,
+)
 from spinert.export.checkpoints.recognition import check_shown_options, recognised
 from spinert.export.checkpoints.style import Option
 from spinert.export.errors import CheckpointError
-from spinert.export.members import OpenedMember
+from spinert.export.members import OpenedMember, OpenedRecipe
 from spinert.export.untrained.calibration import Calibration
 from spinert.proto import bundle_pb2 as pb
 
-__all__ = ["Member", "loaded_member"]
+__all__ = ["Member", "check_files", "loaded_member"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,22 @@ def _own_tensors(
         raise CheckpointError(f"{error}{hint}") from error
     check_shown_options(own, opened.architecture, opened.options, source)
     return own
+
+
+def check_files(opened: OpenedRecipe, classes: int) -> None:
+    """Check that every file fits its network, before any of them is converted.
+
+    Raises:
+        CheckpointError: One does not.
+        RecipeError: The settings contradict each other.
+    """
+    for member in opened.members:
+        if member.tensors is None or member.imported is not None:
+            continue
+        with torch.device("meta"):
+            network = member.architecture.build(member.options, classes)
+        own = member.architecture.adapt(_own_tensors(member, member.tensors, network))
+        check_values(network, own, member.style, member.recipe.checkpoint)
 
 
 def loaded_member(

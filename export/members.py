@@ -9,9 +9,8 @@ from typing import Any, Final
 from torch import Tensor
 
 from spinert.export.architecture import CLASSIFIER, DETECTOR, Architecture
-from spinert.export.checkpoints.mapping import style_from_tensors
 from spinert.export.checkpoints.reader import read_tensors, sha256_from_file
-from spinert.export.checkpoints.recognition import recognised
+from spinert.export.checkpoints.recognition import recognised, style_of_file
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.errors import CheckpointError, RecipeError
 from spinert.export.families.onnx_import import ONNX, onnx_architecture
@@ -143,7 +142,7 @@ def _style(
         if tensors is None:
             return architecture.styles[0]
         try:
-            return style_from_tensors(tensors, architecture.styles, member.checkpoint)
+            return style_of_file(tensors, architecture, member.checkpoint)
         except CheckpointError as error:
             hint = recognised(tensors, known, asked=member.architecture)
             raise CheckpointError(f"{error}{hint}") from error

@@ -27,6 +27,7 @@ from spinert.export.cache_key import key_from_export
 from spinert.export.golden import GoldenImage, golden_images
 from spinert.export.graphs import NetworkGraph, classifier_graph, detector_graph
 from spinert.export.half.form import write_half_form
+from spinert.export.loading import check_files
 from spinert.export.members import OpenedRecipe, opened_recipe
 from spinert.export.parity import Golden, Measured, measured_parity
 from spinert.export.plan import bundle_from_recipe
@@ -198,6 +199,7 @@ def export_bundle(
     progress("reading the checkpoints", 0.0)
     opened = opened_recipe(recipe, architectures)
     bundle = bundle_from_recipe(recipe, opened)
+    check_files(opened, len(bundle.classes))
     with staged(directory, replace=replace) as folder:
         work = _Export(
             recipe=recipe,

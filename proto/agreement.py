@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spinert.proto import bundle_pb2 as pb
-from spinert.proto.flips import classifier_flips, detection_flips
+from spinert.proto.flips import classifier_flips, detection_flips, detections_passing
 from spinert.proto.pairing import Pairs, exact_pairs, relevant_pairs
 
 __all__ = [
@@ -42,6 +42,9 @@ FP16: Final = "fp16"
 
 _RELEVANT_SCORE: Final = 0.05
 """Where a bundle has no score floor: detectron2 and torchvision drop what is below."""
+
+_UNSURE_BELOW: Final = 0.5
+"""Where a bundle has no low-confidence cut-off."""
 
 TOLERANCES: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {
@@ -93,7 +96,8 @@ class Agreement:
     """By output: `logits`; or `boxes`, `scores` and `labels` (candidates lost or
     invented), and `switched` (a share) where the rule allows it."""
     decision_flips: int
-    """Decisions at the threshold, or detections at the low-confidence cut-off."""
+    """Decisions at the threshold; or detections at the low-confidence cut-off, those
+    lost or invented above it included."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,12 +160,19 @@ def agreement(expected: Answer, actual: Answer, rule: AgreementRule) -> Agreemen
         pairs = exact_pairs(expected, actual, rule.tolerances)
         differences = _exact_differences(expected, actual, pairs)
     else:
+        unsure = rule.bundle.fusion.low_confidence_cutoff or _UNSURE_BELOW
         pairs = relevant_pairs(
-            expected, actual, rule.tolerances, rule.relevant_score, rule.switching
+            expected,
+            actual,
+            rule.tolerances,
+            rule.relevant_score,
+            unsure if rule.switching else 0.0,
         )
         differences = _relevant_differences(expected, actual, pairs, rule)
     scores = expected["scores"][pairs.expected], actual["scores"][pairs.actual]
     flips = detection_flips(*scores, rule.bundle.fusion)
+    flips += detections_passing(expected["scores"][pairs.lost], rule.bundle.fusion)
+    flips += detections_passing(actual["scores"][pairs.invented], rule.bundle.fusion)
     return Agreement(differences=differences, decision_flips=flips)
 
 
@@ -222,7 +233,7 @@ def _relevant_differences(
         "labels": _lost(expected, actual, pairs),
     }
     if rule.switching:
-        relevant = len(pairs.expected) + pairs.switched
+        relevant = 2 * len(pairs.expected) + pairs.switched
         share = pairs.switched / relevant if relevant else 0.0
         differences["switched"] = Difference(max_abs=share, mean_abs=share)
     return differences

@@ -9,7 +9,12 @@ import numpy.typing as npt
 
 from spinert.proto import bundle_pb2 as pb
 
-__all__ = ["classifier_flips", "combined_probability", "detection_flips"]
+__all__ = [
+    "classifier_flips",
+    "combined_probability",
+    "detection_flips",
+    "detections_passing",
+]
 
 _Array = npt.NDArray[Any]
 
@@ -48,6 +53,12 @@ def detection_flips(expected: _Array, actual: _Array, rule: pb.Fusion) -> int:
     before = _passes(expected, cutoff, rule.comparison)
     after = _passes(actual, cutoff, rule.comparison)
     return int(np.count_nonzero(before != after))
+
+
+def detections_passing(scores: _Array, rule: pb.Fusion) -> int:
+    """Count the scores [P] that pass the low-confidence cut-off."""
+    passing = _passes(scores, rule.low_confidence_cutoff, rule.comparison)
+    return int(np.count_nonzero(passing))
 
 
 def _sigmoid(logits: _Array) -> _Array:

@@ -18,8 +18,6 @@ _Indices = npt.NDArray[np.intp]
 _SAME_OBJECT_IOU: Final = 0.5
 _TINY: Final = 1e-12
 """In place of a tolerance of zero, to divide by."""
-_STAND_IN_SCORES: Final = 5.0
-"""A stand-in's score may differ by this many tolerances."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +33,7 @@ class Pairs:
     invented: _Indices
     """Actual candidates that have no partner and should."""
     switched: int = 0
-    """Relevant candidates whose place another candidate of their object took."""
+    """Relevant candidates of either answer that came or went with a proposal."""
 
 
 def exact_pairs(
@@ -65,13 +63,13 @@ def exact_pairs(
         gaps = _box_gaps(actual["boxes"][choices], expected["boxes"][index])
         partner[index] = choices[gaps.argmin()]
         free[partner[index]] = False
-    edge = _last(scores) + tolerance
+    edge = _last(expected) + tolerance
     paired = np.flatnonzero(partner >= 0)
     return Pairs(
         expected=paired,
         actual=partner[paired],
-        lost=np.flatnonzero((partner < 0) & ~(scores <= edge)),
-        invented=np.flatnonzero(free & ~(found <= edge)),
+        lost=np.flatnonzero((partner < 0) & _above(scores, edge)),
+        invented=np.flatnonzero(free & _above(found, edge)),
     )
 
 
@@ -80,26 +78,34 @@ def relevant_pairs(
     actual: _Answer,
     tolerances: Mapping[str, float],
     relevant_score: float,
-    switching: bool,
+    unsure_below: float,
 ) -> Pairs:
     """Pair the relevant candidates of two answers of different precision.
 
-    From the highest score down, each takes the unused candidate of its label on the
-    same object (IoU of one half, or a box within tolerance) that differs least, in
-    units of the tolerances. One without partner is lost, or invented, unless its
-    score is within tolerance of the cut. With `switching`, a partner out of
-    tolerance is a stand-in, and a stand-in may serve several: they are counted
-    apart and are not among the pairs.
+    Those that differ least, in units of the tolerances, become partners first; both
+    have one label and lie on one object (IoU of one half, or a box within tolerance).
+    One without partner is lost, or invented, unless its score is within tolerance
+    of the cut; there it need not take a partner that is out of tolerance.
+
+    With `unsure_below` above 0 the network suppresses its own proposals, and rounding
+    may keep another one of two. What then has no partner within tolerance is counted
+    as switched; it is lost, or invented, only if its score is higher and nothing
+    of its label is on its object any more.
     """
-    reach = relevant_score - tolerances["scores"]
+    tolerance = tolerances["scores"]
     ours = np.flatnonzero(~(expected["scores"] < relevant_score))
-    theirs = np.flatnonzero(~(actual["scores"] < reach))
+    theirs = np.flatnonzero(~(actual["scores"] < relevant_score - tolerance))
+    cuts = [max(relevant_score, _last(a)) + tolerance for a in (actual, expected)]
     parts = []
     for label in np.union1d(expected["labels"][ours], actual["labels"][theirs]):
         rows = ours[expected["labels"][ours] == label]
         columns = theirs[actual["labels"][theirs] == label]
-        likeness = _likeness(expected, actual, (rows, columns), tolerances)
-        local = _label_pairs(likeness, expected["scores"][rows], switching)
+        cost = _costs(expected, actual, (rows, columns), tolerances)
+        sides = (
+            _Side.of(expected["scores"][rows], cuts[0], unsure_below),
+            _Side.of(actual["scores"][columns], cuts[1], unsure_below),
+        )
+        local = _label_pairs(cost, *sides, unsure_below > 0)
         parts.append(
             Pairs(
                 expected=rows[local.expected],
@@ -109,76 +115,86 @@ def relevant_pairs(
                 switched=local.switched,
             )
         )
-
-    def is_clear(answer: _Answer, indices: _Indices, other: _Answer) -> _Array:
-        cut = max(relevant_score, _last(other["scores"]))
-        within = answer["scores"][indices] <= cut + tolerances["scores"]
-        return np.asarray(~within)
-
-    lost = _joined([part.lost for part in parts])
-    invented = _joined([part.invented for part in parts])
     return Pairs(
         expected=_joined([part.expected for part in parts]),
         actual=_joined([part.actual for part in parts]),
-        lost=lost[is_clear(expected, lost, actual)],
-        invented=invented[is_clear(actual, invented, expected)],
+        lost=_joined([part.lost for part in parts]),
+        invented=_joined([part.invented for part in parts]),
         switched=sum(part.switched for part in parts),
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Likeness:
-    """How alike candidates of one label are, [R, A]."""
+class _Side:
+    """The candidates of one answer and one label, [R]."""
 
-    cost: _Array
-    """Largest difference in units of the tolerances; infinite: another object."""
-    stand_in: _Array
-    """Whether one could stand in for the other: same object, about the same score."""
+    clear: _Array
+    """Whether a score is clear of the cut: its candidate must be found again."""
+    sure: _Array
+    """Whether it is even if its proposal is not."""
+
+    @classmethod
+    def of(cls, scores: _Array, cut: float, unsure_below: float) -> _Side:
+        return cls(clear=_above(scores, cut), sure=_above(scores, unsure_below))
 
 
-def _likeness(
+def _costs(
     expected: _Answer,
     actual: _Answer,
     chosen: tuple[_Indices, _Indices],
     tolerances: Mapping[str, float],
-) -> _Likeness:
+) -> _Array:
+    """Return how candidates of one label differ, in units of the tolerances, [R, A].
+
+    Infinite where they are not on the same object.
+    """
     rows, columns = chosen
     boxes = expected["boxes"][rows][:, None], actual["boxes"][columns][None]
     gaps = _box_gaps(*boxes) / max(tolerances["boxes"], _TINY)
     scores = expected["scores"][rows][:, None], actual["scores"][columns][None]
     score_gaps = np.abs(scores[0] - scores[1]) / max(tolerances["scores"], _TINY)
     same = (_ious(*boxes) >= _SAME_OBJECT_IOU) | (gaps <= 1)
-    return _Likeness(
-        cost=np.where(same, np.maximum(gaps, score_gaps), np.inf),
-        stand_in=same & (score_gaps <= _STAND_IN_SCORES),
-    )
+    return np.where(same, np.maximum(gaps, score_gaps), np.inf)
 
 
-def _label_pairs(likeness: _Likeness, scores: _Array, switching: bool) -> Pairs:
-    """Pair the candidates of one label; indices are rows and columns of `likeness`."""
-    cost = likeness.cost
-    partner = np.full(cost.shape[0], -1)
-    free = np.ones(cost.shape[1], dtype=bool)
-    for row in np.argsort(-scores, kind="stable"):
-        open_cost = np.where(free, cost[row], np.inf)
-        if np.isfinite(open_cost).any():
-            partner[row] = open_cost.argmin()
-            free[partner[row]] = False
-    alone, switched = partner < 0, np.zeros(len(partner), dtype=bool)
+def _label_pairs(cost: _Array, ours: _Side, theirs: _Side, switching: bool) -> Pairs:
+    """Pair the candidates of one label; indices are rows and columns of `cost`."""
+    optional = switching | ~(ours.clear[:, None] & theirs.clear[None])
+    partner = _nearest_first(np.where(optional & (cost > 1), np.inf, cost))
+    paired = np.flatnonzero(partner >= 0)
+    lost, invented = ours.clear.copy(), theirs.clear.copy()
+    lost[paired] = False
+    invented[partner[paired]] = False
+    switched = 0
     if switching:
-        rows = np.flatnonzero(~alone)
-        own = rows, partner[rows]
-        switched[rows] = (cost[own] > 1) & likeness.stand_in[own]
-        switched |= alone & likeness.stand_in.any(axis=1)
-        free &= ~likeness.stand_in.any(axis=0)
-    paired = np.flatnonzero(~alone & ~switched)
+        switched = int(np.count_nonzero(lost) + np.count_nonzero(invented))
+        seen = np.isfinite(cost)
+        lost &= ours.sure & ~seen.any(axis=1)
+        invented &= theirs.sure & ~seen.any(axis=0)
     return Pairs(
         expected=paired,
         actual=partner[paired],
-        lost=np.flatnonzero(alone & ~switched),
-        invented=np.flatnonzero(free),
-        switched=int(np.count_nonzero(switched)),
+        lost=np.flatnonzero(lost),
+        invented=np.flatnonzero(invented),
+        switched=switched,
     )
+
+
+def _nearest_first(cost: _Array) -> _Indices:
+    """Return the column of each row, -1: none; the least cost of all pairs first.
+
+    Every round takes all pairs that are each other's least, which is the same.
+    """
+    cost = cost.copy()
+    partner = np.full(cost.shape[0], -1)
+    while np.isfinite(cost).any():
+        best = cost.argmin(axis=1)
+        rows = np.arange(len(best))
+        mutual = (cost.argmin(axis=0)[best] == rows) & np.isfinite(cost[rows, best])
+        partner[mutual] = best[mutual]
+        cost[mutual] = np.inf
+        cost[:, best[mutual]] = np.inf
+    return partner
 
 
 def _box_gaps(first: _Array, second: _Array) -> _Array:
@@ -198,9 +214,15 @@ def _ious(first: _Array, second: _Array) -> _Array:
     return np.asarray(shared / np.maximum(areas[0] + areas[1] - shared, 1e-9))
 
 
-def _last(scores: _Array) -> float:
+def _last(answer: _Answer) -> float:
     """Return the lowest score of a list, below which others were cut."""
+    scores = answer["scores"]
     return float(scores.min()) if scores.size else 0.0
+
+
+def _above(scores: _Array, cut: float) -> _Array:
+    """Tell which scores are clear of a cut; one that is not a number is."""
+    return np.asarray(~(scores <= cut))
 
 
 def _joined(parts: list[_Indices]) -> _Indices:

@@ -57,21 +57,49 @@ def test_verify_measures_every_output(bundle):
     done = spinert("verify", bundle, "--backend", "fake", "--json")
     report = json.loads(done.stdout)
     assert report["passed"]
-    outputs = {measure["output"] for measure in report["golden"]["measures"]}
-    assert outputs == {"logits", "boxes", "scores", "labels"}
+    [check] = report["backends"]
+    measures = [m for network in check["networks"] for m in network["measures"]]
+    assert {m["output"] for m in measures} == {"logits", "boxes", "scores", "labels"}
+    assert check["networks"][0]["batch_sizes"] == [1, 2, 3, 4]
     assert "passes on fake" in spinert("verify", bundle, "--backend", "fake").stdout
 
 
-def test_verify_leaves_its_pass_where_the_server_will_look(bundle, tmp_path):
+def test_verify_leaves_its_certificates_where_the_server_will_look(bundle, tmp_path):
     config = tmp_path / "server.toml"
     config.write_text(
         f"[backend]\nname = 'fake'\n[golden]\nstate_dir = '{tmp_path / 'state'}'\n"
     )
     spinert("verify", bundle, "--config", config)
-    assert list((tmp_path / "state" / "passes").iterdir())
+    assert len(list((tmp_path / "state" / "certificates").iterdir())) == 2
 
 
-def test_without_a_home_verify_says_that_its_pass_is_lost(bundle):
+def test_verify_writes_a_page(bundle, tmp_path):
+    page = tmp_path / "report.html"
+    spinert("verify", bundle, "--backend", "fake", "--report", page)
+    assert "PASSED" in page.read_text()
+
+
+def test_verify_says_before_the_work_that_the_page_has_no_place(bundle, tmp_path):
+    page = tmp_path / "absent" / "report.html"
+    done = spinert("verify", bundle, "--backend", "fake", "--report", page, code=2)
+    assert done.stderr.startswith("error: CONFIG_INVALID: --report: the folder")
+
+
+def test_a_network_that_fails_the_gate_is_shown_and_ends_with_one_line(tmp_path):
+    directory, page = tmp_path / "bundle", tmp_path / "report.html"
+    write_served_bundle(directory)
+    spec = json.loads((directory / "bundle.json").read_text())
+    spec["networks"]["classifier"]["parity"]["outputs"][0]["tolerance_abs"] = -1
+    (directory / "bundle.json").write_text(json.dumps(spec))
+    words = ("verify", directory, "--backend", "fake", "--report", page)
+    done = spinert(*words, code=2)
+    assert "fails on fake" in done.stdout
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert line.startswith("error: GOLDEN_SET_FAILED: network 'classifier'")
+    assert "FAILED" in page.read_text()
+
+
+def test_without_a_home_verify_says_that_its_certificates_are_lost(bundle):
     # An id without an entry in the user database: as in many containers.
     command = [sys.executable, "-m", "spinert", "verify", bundle, "--backend", "fake"]
     gone = {"HOME", "XDG_STATE_HOME"}

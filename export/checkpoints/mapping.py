@@ -9,7 +9,13 @@ from torch import Tensor, isfinite, nn
 from spinert.export.checkpoints.style import Style
 from spinert.export.errors import CheckpointError
 
-__all__ = ["load_strictly", "own_keys", "own_tensors", "style_from_tensors"]
+__all__ = [
+    "check_values",
+    "load_strictly",
+    "own_keys",
+    "own_tensors",
+    "style_from_tensors",
+]
 
 _COUNTER = ".num_batches_tracked"
 _SHOWN = 6
@@ -75,13 +81,13 @@ def own_tensors(
     return {key: tensors[name] for name, key in own.items()}
 
 
-def load_strictly(
+def check_values(
     network: nn.Module, own: Mapping[str, Tensor], style: Style, source: str
 ) -> None:
-    """Copy tensors into a network.
+    """Check that tensors can be copied into a network.
 
     Args:
-        network: Receives the values.
+        network: Of the right shapes; may be on the device "meta".
         own: From `own_tensors`.
         style: Names keys in messages as the file spells them.
         source: The file's name, for messages.
@@ -110,4 +116,15 @@ def load_strictly(
             "training diverged or the file is damaged: use an earlier checkpoint"
         )
         raise CheckpointError(message)
+
+
+def load_strictly(
+    network: nn.Module, own: Mapping[str, Tensor], style: Style, source: str
+) -> None:
+    """Copy tensors into a network, all of them or none; arguments as `check_values`.
+
+    Raises:
+        CheckpointError: A shape differs or a value is NaN or infinite.
+    """
+    check_values(network, own, style, source)
     network.load_state_dict(dict(own), strict=False)

@@ -8,22 +8,70 @@ import torch
 from torch import Tensor
 
 from spinert.export.architecture import Architecture
-from spinert.export.checkpoints.mapping import own_keys
+from spinert.export.checkpoints.mapping import own_keys, style_from_tensors
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.errors import CheckpointError
 
-__all__ = ["check_shown_options", "layouts_from_tensors", "recognised"]
+__all__ = [
+    "check_shown_options",
+    "layouts_from_tensors",
+    "recognised",
+    "source_keys",
+    "style_of_file",
+]
 
 _CLASSES = 1  # keys do not depend on it
+_Layout = tuple[str, Architecture, Style]
 
 
-def _keys_fit(
-    tensors: Mapping[str, Tensor], architecture: Architecture, style: Style
-) -> bool:
+def source_keys(architecture: Architecture, style: Style) -> frozenset[str]:
+    """Return the keys of a file of this layout."""
     options = {**architecture.options, **style.options}
     with torch.device("meta"):
         network = architecture.build(options, _CLASSES)
-    return all(style.source_key(key) in tensors for key in own_keys(network))
+    return frozenset(style.source_key(key) for key in own_keys(network))
+
+
+def _marked(
+    tensors: Mapping[str, Tensor], architectures: Mapping[str, Architecture]
+) -> list[_Layout]:
+    return [
+        (name, architecture, style)
+        for name, architecture in architectures.items()
+        for style in architecture.styles
+        if style.source_key(style.marker) in tensors
+    ]
+
+
+def _fullest(tensors: Mapping[str, Tensor], layouts: list[_Layout]) -> list[_Layout]:
+    """Return the layouts that a file has every key of, and most keys of the file.
+
+    The keys of one layout can be among those of another: ResNet-50's are all in a file
+    with ResNet-101.
+    """
+    counts = []
+    for _, architecture, style in layouts:
+        keys = source_keys(architecture, style)
+        counts.append(len(keys) if keys <= tensors.keys() else 0)
+    most = max(counts, default=0)
+    pairs = zip(layouts, counts, strict=True)
+    return [layout for layout, count in pairs if count == most > 0]
+
+
+def style_of_file(
+    tensors: Mapping[str, Tensor], architecture: Architecture, source: str
+) -> Style:
+    """Return the style whose marker is in the file; of several, one that fits whole.
+
+    Raises:
+        CheckpointError: None is, so the file is of another architecture.
+    """
+    first = style_from_tensors(tensors, architecture.styles, source)
+    marked = _marked(tensors, {"": architecture})
+    if len(marked) == 1:
+        return first
+    fullest = _fullest(tensors, marked)
+    return fullest[0][2] if fullest else first
 
 
 def layouts_from_tensors(
@@ -33,14 +81,9 @@ def layouts_from_tensors(
 
     Those that have every key come alone; without any such, all whose marker is there.
     """
-    marked = [
-        (name, architecture, style)
-        for name, architecture in architectures.items()
-        for style in architecture.styles
-        if style.source_key(style.marker) in tensors
-    ]
-    complete = [entry for entry in marked if _keys_fit(tensors, *entry[1:])]
-    return tuple((name, style.name) for name, _, style in complete or marked)
+    marked = _marked(tensors, architectures)
+    found = _fullest(tensors, marked) or marked
+    return tuple((name, style.name) for name, _, style in found)
 
 
 def recognised(

@@ -44,8 +44,10 @@ ARITHMETIC: Final = frozenset(
         "Gelu",
         "HardSigmoid",
         "HardSwish",
-        # TensorRT and ONNX Runtime take its mean and variance in float32
-        # (`stash_type` 1, INormalizationLayer's compute precision).
+        # TensorRT takes mean and variance of normalisations in float32
+        # (INormalizationLayer, setComputePrecision), and so does ONNX Runtime.
+        "GroupNormalization",
+        "InstanceNormalization",
         "LayerNormalization",
         "LeakyRelu",
         "Max",
@@ -77,8 +79,6 @@ KEPT: Final[Mapping[str, str]] = MappingProxyType(
         "Div": "a quotient may leave half's range",
         "Exp": "an exponential may leave half's range",
         "GlobalAveragePool": "a mean of many values",
-        "GroupNormalization": "statistics of many values",
-        "InstanceNormalization": "statistics of many values",
         "Pow": "squares may leave half's range",
         "Reciprocal": "a quotient may leave half's range",
         "ReduceMean": "a mean of many values",

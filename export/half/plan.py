@@ -33,7 +33,7 @@ _WEIGHT_LOSS: Final = 2.0**-10
 """Relative to the largest weight: twice what rounding to half costs."""
 _HALF_MAX: Final = 65504.0
 
-_INPUT: Final = "arithmetic on the input"
+_INPUT: Final = "arithmetic on inputs, integers or comparisons"
 _COORDINATE: Final = "coordinates: they lead to an index or a comparison"
 _FOLLOWS: Final = "its inputs are float32"
 

@@ -13,12 +13,12 @@ from spinert.export.untrained.calibration import Calibration, vary_channels
 __all__ = ["calibrate_efficientdet"]
 
 _LOGIT_LIMIT: Final = 6.0
-_CODE_LIMITS: Final = (1.5, 1.5, 0.7, 0.7)
+_CODE_LIMITS: Final = (0.8, 0.8, 0.4, 0.4)
 # Of the candidates that the graph keeps; they are a small share of all anchors.
 _SHARE_ABOVE_HALF: Final = 0.06
 # A trained residual branch refines what it is added to. Equal random branches would
 # amplify a rounding error block by block.
-_BRANCH_WEIGHT: Final = 0.3
+_BRANCH_WEIGHT: Final = 0.2
 
 
 def _seed_fusion(network: EfficientDet, generator: Generator) -> None:
@@ -47,8 +47,12 @@ def _measure_norms(network: EfficientDet, images: Tensor) -> None:
     network.eval()
 
 
-def _bound(convolution: nn.Conv2d, values: Tensor, limits: Tensor) -> None:
+def _bound(
+    convolution: nn.Conv2d, values: Tensor, limits: Tensor, generator: Generator
+) -> None:
     """Make each channel zero on average and no farther from it than a limit.
+
+    Each gets a limit of its own: equal ones would make the best of all channels tie.
 
     Most places of a radiograph are dark: measured in standard deviations, the few
     others would reach so far that boxes outgrow the image.
@@ -56,13 +60,15 @@ def _bound(convolution: nn.Conv2d, values: Tensor, limits: Tensor) -> None:
     Args:
         convolution: Whose output has one channel for each pair of shape and column.
         values: What it gives now, float32 (N,A,columns), shapes of a cell together.
-        limits: float32 (columns,).
+        limits: float32 (columns,), of which each channel gets 0.6 to 1.
+        generator: Draws the shares.
     """
     columns = len(limits)
     shapes = convolution.out_channels // columns
     raw = values.reshape(-1, shapes, columns) - convolution.bias.view(shapes, columns)
     mean = raw.mean(dim=0)
-    scale = limits / (raw - mean).abs().amax(dim=0)
+    own = limits * (0.6 + 0.4 * torch.rand(mean.shape, generator=generator))
+    scale = own / (raw - mean).abs().amax(dim=0)
     convolution.weight.mul_(scale.reshape(-1, 1, 1, 1))
     convolution.bias.copy_(-(mean * scale).flatten())
 
@@ -80,8 +86,10 @@ def calibrate_efficientdet(network: nn.Module, calibration: Calibration) -> None
     _measure_norms(network, calibration.images)
     logits, codes = network.outputs(calibration.images)
     classifier = network.class_net.predict.conv_pw
-    _bound(classifier, logits, torch.full((network.spec.classes,), _LOGIT_LIMIT))
-    _bound(network.box_net.predict.conv_pw, codes, torch.tensor(_CODE_LIMITS))
+    limits = torch.full((network.spec.classes,), _LOGIT_LIMIT)
+    _bound(classifier, logits, limits, generator)
+    limits = torch.tensor(_CODE_LIMITS)
+    _bound(network.box_net.predict.conv_pw, codes, limits, generator)
     logits, _ = network.outputs(calibration.images)
     above = round(_SHARE_ABOVE_HALF * network.spec.top_k * logits.shape[0])
     classifier.bias.sub_(logits.flatten().topk(above).values[-1])

@@ -22,8 +22,8 @@ __all__ = ["calibrate_retinanet"]
 # These two leave fewer than `top_k` scores of a level above the floor of 0.05, so that
 # it does not matter which of two almost equal ones comes last.
 _LOGIT_STD: Final = 3.0
-_SHARE_ABOVE_HALF: Final = 0.01
-_DELTA_STD: Final = (0.3, 0.3, 0.3, 0.3)
+_SHARE_ABOVE_HALF: Final = 0.005
+_DELTA_STD: Final = (0.2, 0.2, 0.1, 0.1)
 # Coarse levels have few anchors. Stronger features give them their share of high
 # scores, so that a mistake in P6 or P7 shows in the answer.
 _LEVEL_STD: Final = (1.0, 1.2, 1.5, 1.9, 2.6)
@@ -66,8 +66,17 @@ def _settle_levels(network: RetinaNet, images: Tensor) -> None:
     _scale(p7, [functional.relu(p6(source))], _LEVEL_STD[-1])
 
 
+def _make_local(tower: nn.Sequential) -> None:
+    """Let a tower see contrast but not brightness, which differs between frames."""
+    first = tower[0]
+    first.weight.sub_(first.weight.mean(dim=(2, 3), keepdim=True))
+    if first.bias is not None:
+        first.bias.zero_()
+
+
 def _settle_tower(tower: nn.Sequential, maps: list[Tensor]) -> list[Tensor]:
-    """Seed the norms and scale each layer; return what the tower makes of the maps."""
+    """Scale each layer; return what the tower makes of the maps."""
+    _make_local(tower)
     for layer in tower:
         if isinstance(layer, nn.Conv2d) and isinstance(layer.norm, nn.Identity):
             _scale(layer, maps)
@@ -93,7 +102,7 @@ def _threshold_logits(network: RetinaNet, maps: list[Tensor]) -> None:
 
 @torch.no_grad()
 def calibrate_retinanet(network: nn.Module, calibration: Calibration) -> None:
-    """Seed a `RetinaNet`; boxes of all sizes, one percent of candidates above 0.5."""
+    """Seed a `RetinaNet`; boxes of all sizes, a few of its scores lie above 0.5."""
     if not isinstance(network, RetinaNet):
         raise TypeError(f"a RetinaNet is calibrated here, not {type(network).__name__}")
     generator = Generator().manual_seed(calibration.seed)

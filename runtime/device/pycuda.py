@@ -10,7 +10,7 @@ still works.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, Final
 
@@ -106,7 +106,10 @@ class PyCudaDevice:
         try:
             yield
         finally:
-            self._guard.release(self._driver.Context.pop)
+            # Of a dead device, too: PyCUDA aborts a process that ends with a context
+            # on its stack.
+            with suppress(self._driver.Error):
+                self._driver.Context.pop()
 
     def memory(self) -> MemoryInfo:
         """Ask how much memory is free."""
@@ -170,9 +173,10 @@ class PyCudaDevice:
         if not self._is_open:
             return
         self._is_open = False
-        # detach releases from any thread only a context that is current there.
-        self._guard.release(self._context.push)
-        self._guard.release(self._context.detach)
+        with suppress(self._driver.Error):
+            # From any thread, it releases only a context that is current there.
+            self._context.push()
+            self._context.detach()
 
     def _is_alive(self) -> bool:
         try:

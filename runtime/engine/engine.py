@@ -30,6 +30,8 @@ from spinert.runtime.recompute.pool import RecomputePool
 __all__ = ["Engine"]
 
 _SERVED = (CLASSIFIER, DETECTOR)
+# One is copied while another is computed, on backends that can.
+_BATCHES_AT_ONCE = 2
 _ONE_BY_ONE = BatchRules(max_batch=1, max_delay_s=0.0)
 
 
@@ -97,7 +99,8 @@ class Engine:
         for i in range(self._prepare_threads):
             steps[f"spinert-prepare-{i}"] = self._preparation.step
         for role, lane in self._lanes.items():
-            steps[f"spinert-{role}"] = lane.step
+            for i in range(_BATCHES_AT_ONCE):
+                steps[f"spinert-{role}-{i}"] = lane.step
         self._threads = [
             threading.Thread(
                 target=keep_serving, args=(name, step, self._give_up), name=name

@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import PurePath
 
+from spinert.runtime.errors import DeviceLost
+
 __all__ = ["keep_serving"]
 
 logger = logging.getLogger(__name__)
@@ -24,7 +26,8 @@ def keep_serving(
         name: Of the thread, for the log.
         step: Serves once; False when there is nothing left to serve. It answers
             for its own frames before it raises.
-        on_giving_up: Called instead of a further step after three failures in a row.
+        on_giving_up: Called instead of a further step after three failures in a row,
+            or after the accelerator was lost.
     """
     failures = 0
     while failures < _GIVES_UP_AFTER:
@@ -33,7 +36,9 @@ def keep_serving(
                 return
             failures = 0
         except Exception as error:
-            failures += 1
+            # Another step on a dead device can only fail.
+            is_last = isinstance(error, DeviceLost)
+            failures = _GIVES_UP_AFTER if is_last else failures + 1
             # Never the text: it may quote a frame.
             logger.error(
                 "engine thread %s failed: %s at %s",

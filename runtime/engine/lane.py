@@ -20,7 +20,7 @@ from spinert.runtime.engine.outputs import (
 from spinert.runtime.engine.prepare import NetworkTensor
 from spinert.runtime.engine.scheduler import BatchQueue, Waiting
 from spinert.runtime.engine.switch import BackendSwitch
-from spinert.runtime.errors import BackendError, Reason, SpinertError
+from spinert.runtime.errors import BackendError, DeviceLost, Reason, SpinertError
 from spinert.runtime.recompute.pool import Recomputed, RecomputePool
 from spinert.runtime.verdict import BatchRecord, NetworkRun, ReleaseReason
 
@@ -76,17 +76,24 @@ class Lane:
         return _Ran(outputs=checked, run=run)
 
     def step(self) -> bool:
-        """Serve the batch that comes next; False once the queue is closed."""
-        batch = self.queue.take()
-        if batch is None:
-            return False
-        try:
-            self._serve(batch.entries, batch.reason)
-        except Exception as error:
-            for entry in batch.entries:
-                entry.item.fail(error)
-            raise
-        return True
+        """Serve the batch that comes next; False once the queue is closed.
+
+        Any number of threads may call it.
+
+        Raises:
+            DeviceLost: The accelerator is dead; the batch has been answered so.
+        """
+        with self.switch.slot(self.role):
+            batch = self.queue.take()
+            if batch is None:
+                return False
+            try:
+                self._serve(batch.entries, batch.reason)
+            except Exception as error:
+                for entry in batch.entries:
+                    entry.item.fail(error)
+                raise
+            return True
 
     def _serve(self, batch: Sequence[Waiting[Job]], reason: ReleaseReason) -> None:
         # A frame may be withdrawn between leaving the queue and this line.
@@ -106,9 +113,15 @@ class Lane:
         self._deliver(entries, ran, start_s, reason)
 
     def _attempt(self, entries: Sequence[Waiting[Job]]) -> _Ran | Exception:
-        """Run `entries`; return what went wrong."""
+        """Run `entries`; return what went wrong.
+
+        Raises:
+            DeviceLost: Nothing can run here any more.
+        """
         try:
             return self.run([_tensor(entry.item, self.role) for entry in entries])
+        except DeviceLost:
+            raise
         except Exception as error:
             return error
 

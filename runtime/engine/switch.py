@@ -19,6 +19,7 @@ class Source:
     """A backend that serves."""
 
     backend: Backend
+    capabilities: Capabilities
     is_degraded: bool
     """It stands in for the configured one."""
     turn: AbstractContextManager[object]
@@ -26,11 +27,11 @@ class Source:
 
     def run_of(self, role: str) -> NetworkRun:
         """Return what answers say of a frame that network `role` ran here."""
-        capabilities = self.backend.capabilities
+        told = self.capabilities
         return NetworkRun(
             network=role,
-            backend=f"{capabilities.name} {capabilities.version}".strip(),
-            precision=capabilities.precision,
+            backend=f"{told.name} {told.version}".strip(),
+            precision=told.precision,
             engine_key=engine_key(self.backend, role),
             is_degraded=self.is_degraded,
         )
@@ -46,17 +47,39 @@ class BackendSwitch:
         """Start with `backend`, which stands in for another if `degraded`."""
         self._changed = threading.Condition()
         self._users: Counter[Source] = Counter()
+        self._batches: Counter[str] = Counter()
         self._current = _source(backend, degraded)
 
     @property
     def capabilities(self) -> Capabilities:
         """What runs the next batch."""
-        return self._current.backend.capabilities
+        return self._current.capabilities
 
     @property
     def is_degraded(self) -> bool:
         """Whether that stands in for the configured backend."""
         return self._current.is_degraded
+
+    @contextmanager
+    def slot(self, role: str) -> Iterator[None]:
+        """Wait until the backend of the moment takes another batch of network `role`.
+
+        Hold it from before a batch is formed until it has been run: a batch that is
+        formed earlier than it can run misses the frames that come meanwhile.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: (
+                    self._batches[role] < self._current.capabilities.concurrent_batches
+                )
+            )
+            self._batches[role] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._batches[role] -= 1
+                self._changed.notify_all()
 
     @contextmanager
     def using(self) -> Iterator[Source]:
@@ -82,6 +105,7 @@ class BackendSwitch:
         """
         with self._changed:
             before, self._current = self._current, _source(backend, degraded=False)
+            self._changed.notify_all()
             self._changed.wait_for(lambda: not self._users[before])
             del self._users[before]
         return before.backend
@@ -95,7 +119,10 @@ def engine_key(backend: Backend, role: str) -> str:
 
 
 def _source(backend: Backend, degraded: bool) -> Source:
+    capabilities = backend.capabilities
     turn: AbstractContextManager[object] = nullcontext()
-    if not backend.capabilities.concurrent_networks:
+    if not capabilities.concurrent_networks:
         turn = threading.Lock()
-    return Source(backend=backend, is_degraded=degraded, turn=turn)
+    return Source(
+        backend=backend, capabilities=capabilities, is_degraded=degraded, turn=turn
+    )

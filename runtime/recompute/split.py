@@ -11,6 +11,8 @@ import logging
 import threading
 from typing import Any, Final
 
+import numpy as np
+
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Arrays
 from spinert.runtime.backends.onnx_scan import refuse_external_data
@@ -103,7 +105,8 @@ class Recomputation:
         boxes, scores = levels.pop("boxes"), levels.pop("scores")
         proposals = proposals_from_ranked(boxes[0], scores[0], self._network.split)
         size = {"image_size": inputs["image_size"]}
-        return _ran(second, levels | size | {"proposals": proposals[None]})
+        found = _ran(second, levels | size | {"proposals": proposals[None]})
+        return _best(found, self._network.detection.candidates)
 
     def _opened(self, file: str) -> Any:
         ort = _onnxruntime()
@@ -141,6 +144,14 @@ def recomputation_from_bundle(
     if not bundle.spec.networks[role].HasField("split"):
         return None
     return Recomputation(bundle, role, threads)
+
+
+def _best(outputs: Arrays, count: int) -> Arrays:
+    """Keep the candidates of highest score where the whole graph keeps only `count`."""
+    if outputs["scores"].shape[1] <= count:
+        return outputs
+    order = np.argsort(-outputs["scores"][0], kind="stable")[:count]
+    return {name: values[:, order] for name, values in outputs.items()}
 
 
 def _ran(session: Any, inputs: Arrays) -> dict[str, Any]:

@@ -112,7 +112,10 @@ def verify(
     from dataclasses import replace
 
     from spinert.runtime.report import verify as verifying
+    from spinert.runtime.report.verification_page import require_place, write_page
 
+    if report is not None:
+        require_place(report)
     settings = _settings(config)
     chosen = settings.backend
     chosen = replace(
@@ -128,8 +131,6 @@ def verify(
         for table in verifying.tables_from_verification(found):
             _console().print(table)
     if report is not None:
-        from spinert.runtime.report.verification_page import write_page
-
         write_page(report, found)
     found.require_passed()
 
@@ -192,9 +193,10 @@ def serve(
     if check:
         from spinert.runtime import backends
         from spinert.runtime.bundle import load_bundle
+        from spinert.runtime.engine.opening import options_from_settings
 
         loaded = load_bundle(bundle)
-        options = backends.BackendOptions(threads=settings.backend.threads)
+        options = options_from_settings(settings)
         backends.load(settings.backend.name, options).close()
         click.echo(f"settings and bundle {loaded.spec.name} are valid")
         return

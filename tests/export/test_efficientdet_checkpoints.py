@@ -7,6 +7,7 @@ import torch
 from support.effdet_models import effdet_bench, effdet_config, effdet_model
 from support.efficientdets import calibrated, golden, graph_of, style
 from support.small_networks import RECIPE, SMALL, batch, write_recipe
+from torch import nn
 
 from spinert.export.checkpoints.mapping import (
     load_strictly,
@@ -47,6 +48,34 @@ def test_every_size_has_the_keys_and_shapes_of_effdet(name, form, model) -> None
     canvas = own_style.network["input"]["canvas"]["letterbox"]
     assert (canvas["height"], canvas["width"]) == tuple(config.image_size)
     assert architecture.options["anchor_scale"] == config.anchor_scale
+
+
+def padding_of(module) -> str | None:
+    """Tell how a strided or pooling module pads, in either code."""
+    if not isinstance(module, nn.Conv2d) or module.stride == (1, 1):
+        return None
+    dynamic = type(module).__name__ == "Conv2dSame" or bool(
+        getattr(module, "uneven", None)
+    )
+    return "same" if dynamic else f"symmetric {module.padding[0]}"
+
+
+@pytest.mark.parametrize(("name", "form", "model"), MODELS)
+def test_every_size_has_the_paddings_and_epsilons_of_effdet(name, form, model) -> None:
+    architecture, own_style = ENTRIES[name], style(form, name)
+    with torch.device("meta"):
+        theirs = effdet_model(effdet_config(model))
+        ours = architecture.build({**architecture.options, **own_style.options}, 7)
+    for described in (padding_of, lambda module: getattr(module, "eps", None)):
+        found, expected = (
+            {key: described(module) for key, module in network.named_modules()}
+            for network in (ours, theirs)
+        )
+        wanted = {key: value for key, value in expected.items() if value is not None}
+        assert {key: found.get(key) for key in wanted} == wanted
+    pools = [type(m).__name__ for m in theirs.modules() if "Pool" in type(m).__name__]
+    same = own_style.options["neck_same_padding"]
+    assert set(pools) == {"MaxPool2dSame" if same else "MaxPool2d"}
 
 
 def test_d6_and_d7_have_no_plain_form() -> None:

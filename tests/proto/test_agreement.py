@@ -178,8 +178,18 @@ def test_a_lost_candidate_counts(rule):
 
 @pytest.mark.parametrize("rule", [HALF, SWITCHING])
 def test_an_invented_candidate_counts(rule):
+    other = changed(BASE, scores={3: 0.7})
     base = changed(BASE, scores={3: 0.0})
-    assert gaps(base, BASE, rule)["labels"] == 1
+    assert gaps(base, other, rule)["labels"] == 1
+
+
+def test_an_unsure_candidate_may_come_and_go_with_its_proposal():
+    other = changed(BASE, scores={3: 0.0})
+    for base, changed_to in ((BASE, other), (other, BASE)):
+        assert gaps(base, changed_to, HALF)["labels"] == 1
+        found = gaps(base, changed_to, SWITCHING)
+        assert found["labels"] == 0
+        assert found["switched"] == pytest.approx(1 / 7)
 
 
 def test_a_candidate_at_the_cut_may_come_and_go():
@@ -212,22 +222,23 @@ def test_only_networks_that_suppress_proposals_may_switch():
     assert gaps(BASE, other, HALF)["boxes"] == 5
     found = gaps(BASE, other, SWITCHING)
     assert (found["boxes"], found["switched"]) == (0.0, 0.25)
+    assert found["labels"] == 0
 
 
-def test_a_stand_in_may_serve_two_and_is_counted():
+def test_what_was_suppressed_beside_another_is_switched_not_lost():
     boxes = [[0, 0, 100, 100], [0, 10, 100, 110], [500, 0, 600, 99]]
     base = answer([0.8, 0.78, 0.0], [0, 0, 1], boxes)
     other = answer([0.8, 0.0, 0.0], [0, 0, 1], boxes)
     assert gaps(base, other, HALF)["labels"] == 1
     found = gaps(base, other, SWITCHING)
-    assert (found["labels"], found["switched"]) == (0.0, 0.5)
+    assert (found["labels"], found["switched"]) == (0.0, pytest.approx(1 / 3))
 
 
-def test_a_stand_in_has_about_the_same_score():
-    other = changed(BASE, boxes={1: BASE["boxes"][1] + 5}, scores={1: 0.3})
+def test_a_row_of_another_frame_is_all_switched():
+    other = changed(BASE, boxes={row: row * 7 + 300 for row in range(4)})
     found = gaps(BASE, other, SWITCHING)
-    assert found["switched"] == 0
-    assert found["scores"] == pytest.approx(0.2)
+    assert found["switched"] == 1
+    assert found["labels"] == 2
 
 
 # ------------------------------------------------------------------------- flips
@@ -266,6 +277,13 @@ def test_every_detection_that_crosses_the_cut_off_counts():
     base = answer([0.9, 0.501, 0.499, 0.3], [0, 1, 2, 3])
     other = changed(base, scores={1: 0.499, 2: 0.501})
     assert flips(base, other, bundle()) == 2
+
+
+def test_a_sure_detection_that_is_lost_is_a_flip_an_unsure_one_is_not():
+    base = answer([0.9, 0.7, 0.3, 0.0], [0, 1, 2, 3])
+    assert flips(base, changed(base, scores={1: 0.0}), bundle()) == 1
+    assert flips(changed(base, scores={1: 0.0}), base, bundle()) == 1
+    assert flips(base, changed(base, scores={2: 0.0}), bundle()) == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ they are says CUDA.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +38,7 @@ class CudaOrt:
 
     def preload_dlls(self) -> None:
         self.preloaded += 1
-        print("Failed to load libcudnn.so.9")
+        sys.stdout.write("Failed to load libcudnn.so.9\n")
 
     def InferenceSession(
         self, path: str, sess_options: Any, providers: Sequence[Any]

@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 WIDTH = 64
-COUNTS: dict[str, Option] = {"rpn_per_level": 200, "proposals": 150}
-"""Small enough for loops; levels p5 and p6 of the images here have fewer anchors."""
+COUNTS: dict[str, Option] = {"rpn_per_level": 120, "proposals": 80}
+"""Small enough for loops; p6 of the images here has fewer anchors than a level may keep."""
 
 ARCHITECTURE = faster_rcnn(
     FasterRCNNSpec(backbone=ResNetSpec(blocks=BLOCKS), head=BoxHeadSpec(width=WIDTH))

@@ -1,17 +1,17 @@
 """Run as a program: serve as support.serve does, with an engine that soon gives up."""
 
 import runpy
-import threading
 
 from spinert.runtime.server import serve as life
 
-_FAILS_AFTER_S = 0.5
-
 
 class _FailingEngine(life.Engine):
-    def warm_up(self) -> None:
-        super().warm_up()
-        threading.Timer(_FAILS_AFTER_S, self.on_failure).start()
+    """Gives up with the first frame, which is still answered."""
+
+    def submit(self, request):
+        future = super().submit(request)
+        self.on_failure()
+        return future
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def proposals_graph() -> bytes:
 def regions_graph(candidates: int) -> bytes:
     """Return levels, proposals, image_size -> the proposals, scored by the mean.
 
-    All have score mean / 255 and label 0.
+    All have label 0 and the score mean / 255, so that their order is kept.
     """
     node = helper.make_node
     nodes = [
@@ -116,8 +116,8 @@ def split_files(candidates: int = 8) -> dict[str, bytes]:
     return {PROPOSALS: proposals_graph(), REGIONS: regions_graph(candidates)}
 
 
-def write_split_bundle(directory, files=None):
+def write_split_bundle(directory, files=None, spec=None):
     """Write the tiny bundle of the fake backend with its split graphs."""
     names = ("networks/classifier.onnx", "networks/detector.onnx")
     content = dict.fromkeys(names, b"fake") | split_files() | (files or {})
-    return write_bundle(directory, split_spec(), content)
+    return write_bundle(directory, spec or split_spec(), content)

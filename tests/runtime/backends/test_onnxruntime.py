@@ -253,7 +253,12 @@ def test_an_unknown_backend_names_the_choices(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(backends.BACKENDS))
 def test_every_backend_of_the_table_exists(name):
-    backend = backends.load(name, BackendOptions(threads=1))
+    try:
+        backend = backends.load(name, BackendOptions(threads=1))
+    except BackendUnavailable as error:
+        # What it runs on is not here; that it says so is what can be seen.
+        assert name not in ("fake", "onnxruntime")
+        pytest.skip(error.message)
     assert backend.capabilities.name == name
     backend.close()
     backend.close()

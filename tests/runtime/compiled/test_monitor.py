@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.fake_tensorrt import FakeTensorrt
 
-from spinert.runtime.compiled.monitor import PhaseTree
+from spinert.runtime.compiled.monitor import PhaseTree, progress_monitor
 
 
 def test_steps_of_an_inner_phase_are_parts_of_an_outer_step():
@@ -63,3 +64,27 @@ def test_the_fraction_never_falls_and_never_leaves_0_to_1(events):
         fraction = tree.fraction()
         assert last <= fraction <= 1
         last = fraction
+
+
+def test_a_failure_stops_every_step_that_follows_and_is_told_once():
+    told = []
+
+    def fail(fraction):
+        told.append(fraction)
+        raise KeyboardInterrupt
+
+    monitor = progress_monitor(FakeTensorrt(), fail)
+    monitor.phase_start("build", None, 4)
+    assert [monitor.step_complete("build", step) for step in range(3)] == [False] * 3
+    assert told == [0.25]
+    assert isinstance(monitor.failure, KeyboardInterrupt)
+
+
+def test_a_build_goes_on_while_nothing_fails():
+    told: list[float] = []
+    monitor = progress_monitor(FakeTensorrt(), told.append)
+    monitor.phase_start("build", None, 2)
+    assert monitor.step_complete("build", 0)
+    assert monitor.step_complete("build", 1)
+    assert told == [0.5, 1.0]
+    assert monitor.failure is None

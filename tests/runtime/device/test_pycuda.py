@@ -35,6 +35,17 @@ def test_the_context_is_pushed_for_a_block_and_popped_after_it(device, driver):
     assert driver.stack == 0
 
 
+def test_the_context_of_a_dead_device_is_popped_and_released_as_well(device, driver):
+    """PyCUDA aborts a process that ends with a context on its stack."""
+    driver.planted["cuMemAlloc"] = "an illegal memory access was encountered"
+    with pytest.raises(DeviceLost), device.current():
+        device.allocate(1)
+    assert driver.stack == 0
+    driver.planted["pop"] = "an illegal memory access was encountered"
+    device.close()
+    assert driver.calls[-1] == "detach"
+
+
 def test_memory_knows_its_address_and_is_freed_once(device, driver):
     buffer = device.allocate(100)
     assert (buffer.address, buffer.nbytes) == (7000, 100)

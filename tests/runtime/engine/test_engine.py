@@ -688,7 +688,7 @@ def test_a_step_that_fails_answers_its_frames_and_the_thread_goes_on(
         assert isinstance(error, KeyError)
         engine.submit(request()).result(PATIENCE_S)
         assert engine.is_healthy
-    assert "spinert-classifier failed: KeyError at test_engine.py" in caplog.text
+    assert "spinert-classifier-0 failed: KeyError at test_engine.py" in caplog.text
     assert "SECRET" not in caplog.text
 
 

@@ -153,3 +153,66 @@ def test_a_frame_between_two_backends_says_which_ran_what(bundle, old, new):
         [("old 1", True), ("new 1", False)],
         [("new 1", False), ("new 1", False)],
     ]
+
+
+# ------------------------------------------------------------- batches at once
+
+
+class DoubleBackend(NamedBackend):
+    @property
+    def capabilities(self):
+        return replace(super().capabilities, concurrent_batches=2)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(NamedBackend, 1), (DoubleBackend, 2)])
+def test_as_many_batches_run_at_once_as_the_backend_takes(bundle, kind, expected):
+    backend = kind("new")
+    backend.held = "detector"
+    backend.gate.clear()
+    with running_engine(bundle, backend, clock=time.monotonic, max_batch=1) as engine:
+        futures = [engine.submit(request()) for _ in range(4)]
+        backend.wait_until_running(expected)
+        time.sleep(0.05)
+        assert backend.frames_run("detector") == expected
+        backend.gate.set()
+        for future in futures:
+            future.result(PATIENCE_S)
+    assert backend.most_at_once == expected
+
+
+def test_frames_join_a_batch_until_it_can_run(bundle):
+    backend = NamedBackend("new")
+    backend.held = "detector"
+    backend.gate.clear()
+    limits = {"max_batch": 3, "max_delay_ms": 0}
+    with running_engine(bundle, backend, clock=time.monotonic, **limits) as engine:
+        first = engine.submit(request())
+        backend.wait_until_running()
+        rest = [engine.submit(request()) for _ in range(3)]
+        while backend.frames_run("classifier") < 4:
+            pass
+        backend.gate.set()
+        for future in (first, *rest):
+            future.result(PATIENCE_S)
+    sizes = [shape[0] for role, shape in backend.calls if role == "detector"]
+    assert sizes == [1, 3], "two waiting batches would have been formed too early"
+
+
+def test_a_swap_lets_more_batches_run_at_once(bundle, old):
+    switch = BackendSwitch(old)
+    entered = threading.Semaphore(0)
+    leave = threading.Event()
+
+    def hold():
+        with switch.slot("detector"):
+            entered.release()
+            leave.wait(PATIENCE_S)
+
+    threads = [in_thread(hold) for _ in range(2)]
+    assert entered.acquire(timeout=PATIENCE_S)
+    assert not entered.acquire(timeout=0.05)
+    switch.swap(DoubleBackend("new"))
+    assert entered.acquire(timeout=PATIENCE_S)
+    leave.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)

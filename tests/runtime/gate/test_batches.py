@@ -71,6 +71,14 @@ def test_mates_have_the_size_of_the_batch_and_are_all_different():
         assert len({t.pixels.tobytes() for t in batch.tensors}) == len(batch.tensors)
 
 
+def test_a_mate_is_another_image_everywhere():
+    batch, _ = gate_batches(THREE_AND_ONE[:1], (2,))
+    golden, mate = (t.pixels for t in batch.tensors)
+    half = golden.shape[1] // 2
+    assert not np.array_equal(golden[:, :half], mate[:, :half])
+    assert not np.array_equal(golden[:, half:], mate[:, half:])
+
+
 def test_what_pads_a_mate_is_left_alone():
     [narrow] = tensors((80, 50))
     valid = narrow.placement.valid_height

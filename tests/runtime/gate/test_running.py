@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from google.protobuf import json_format
 from support.bundles import tiny_spec, write_bundle, write_tiny_bundle
-from support.golden import FRAMES, TOLERANCES, write_golden_bundle
+from support.golden import FRAMES, TOLERANCES, golden_files, write_golden_bundle
+from support.splits import REGIONS, split_files, split_spec
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.flips import combined_probability
@@ -14,9 +17,17 @@ from spinert.runtime.backends import BackendOptions
 from spinert.runtime.backends.fake import FakeBackend
 from spinert.runtime.bundle import load_bundle
 from spinert.runtime.engine.opening import load_networks
-from spinert.runtime.errors import BackendError, BundleError, Reason
+from spinert.runtime.engine.prepare import NetworkTensor
+from spinert.runtime.errors import (
+    BackendError,
+    BackendUnavailable,
+    BundleError,
+    Reason,
+)
 from spinert.runtime.gate.golden_set import golden_cases
 from spinert.runtime.gate.running import run_gate, run_golden_frame
+from spinert.runtime.preprocess.canvas import Placement
+from spinert.runtime.recompute.split import recomputation_from_bundle
 
 
 class SpoiltBackend(FakeBackend):
@@ -314,3 +325,143 @@ def test_an_image_that_cannot_be_read_is_refused(directory, tmp_path, content):
 def test_the_tiny_spec_is_not_changed_by_building_a_golden_bundle(tmp_path):
     write_golden_bundle(tmp_path)
     assert not tiny_spec().golden.frames
+
+
+# ----------------------------------------------------------------------- forms
+
+
+def with_half(directory, tmp_path, tolerance):
+    """Add an FP16 form of the classifier and detector with its own tolerances."""
+
+    def change(spec):
+        for role, network in spec.networks.items():
+            form = network.forms.add(file=f"networks/{role}.fp16.onnx")
+            form.precision = "fp16"
+            for entry in network.parity.outputs:
+                stated = form.parity.outputs.add()
+                stated.output, stated.tolerance_abs = entry.output, tolerance
+
+    names = ("networks/classifier.fp16.onnx", "networks/detector.fp16.onnx")
+    return changed(directory, tmp_path, change, dict.fromkeys(names, b"fake"))
+
+
+class HalfBackend(SpoiltBackend):
+    @property
+    def capabilities(self):
+        return replace(super().capabilities, precision="fp16")
+
+
+def test_a_precision_is_judged_by_its_own_form_and_tolerances(directory, tmp_path):
+    def spoil(inputs, outputs):
+        outputs["logits"] += 4e-3
+
+    bundle = with_half(directory, tmp_path, 5e-3)
+    backend = HalfBackend("classifier", spoil)
+    load_networks(backend, bundle)
+    report = gate(bundle, backend)
+    report.require_passed()
+    told = [(g.file, g.precision) for g in report.networks]
+    assert told[0] == ("networks/classifier.fp16.onnx", "fp16")
+    assert report.networks[0].measures[0].tolerance_abs == 5e-3
+    # The same answers are wrong in FP32.
+    assert "tolerance 0.0005" in failure(bundle, loaded(bundle, "classifier", spoil))
+
+
+def test_without_a_graph_in_the_precision_nothing_runs(bundle):
+    with pytest.raises(BackendUnavailable, match="no fp16 graph"):
+        load_networks(HalfBackend(), bundle)
+
+
+# ------------------------------------------------------------------- recomputing
+
+
+@pytest.fixture(scope="module")
+def split_directory(tmp_path_factory):
+    """A bundle whose detector's references are what its split graphs answer."""
+    directory = tmp_path_factory.mktemp("split")
+    files = {name: b"fake" for name in NETWORK_FILES} | split_files()
+    bundle = load_bundle(write_bundle(directory, split_spec(), files))
+    backend = SplitBackend(bundle)
+    spec = split_spec()
+    files |= golden_files(spec, backend, FRAMES[:1], (1,))
+    return write_bundle(directory, spec, files)
+
+
+NETWORK_FILES = ("networks/classifier.onnx", "networks/detector.onnx")
+
+
+class SplitBackend(FakeBackend):
+    """Its detector answers as the split graphs do, or that it did not converge."""
+
+    def __init__(self, bundle, *, settles=True):
+        super().__init__(BackendOptions())
+        load_networks(self, bundle)
+        self.recomputation = recomputation_from_bundle(bundle, "detector", 1)
+        self.settles = settles
+
+    def run(self, role, inputs):
+        outputs = dict(super().run(role, inputs))
+        if role != "detector":
+            return outputs
+        if not self.settles:
+            count = len(inputs["image"])
+            return outputs | {"status": np.ones(count, np.int32)}
+        found = [self.recomputation.run(tensor) for tensor in tensors_from(inputs)]
+        return {
+            name: np.stack([getattr(each, name) for each in found]) for name in outputs
+        }
+
+
+def tensors_from(inputs):
+    for pixels, (height, width) in zip(
+        inputs["image"], inputs["image_size"].tolist(), strict=True
+    ):
+        place = Placement(
+            valid_height=height,
+            valid_width=width,
+            height=pixels.shape[1],
+            width=pixels.shape[2],
+        )
+        yield NetworkTensor(pixels=pixels, placement=place)
+
+
+def test_split_graphs_have_to_pass_too(split_directory):
+    bundle = load_bundle(split_directory)
+    report = gate(bundle, SplitBackend(bundle))
+    report.require_passed()
+    assert [(g.network, g.is_recomputed) for g in report.networks] == [
+        ("classifier", False),
+        ("detector", False),
+        ("detector", True),
+    ]
+    assert len(report.networks[2].measures) == 3
+
+
+def test_split_graphs_that_answer_otherwise_fail_the_gate(split_directory, tmp_path):
+    # The other graph scores all boxes lower.
+    model = onnx.load_from_string(split_files()[REGIONS])
+    [most] = [c for c in model.graph.initializer if c.name == "most"]
+    most.CopyFrom(onnx.numpy_helper.from_array(np.float32(300), "most"))
+    bundle = load_bundle(split_directory)
+    wrong = changed(
+        split_directory, tmp_path, files={REGIONS: model.SerializeToString()}
+    )
+    report = gate(wrong, SplitBackend(bundle))
+    assert "frame 'first', recomputed: " in report.failure
+    assert [bool(g.failure) for g in report.networks] == [False, False, True]
+
+
+def test_a_golden_frame_that_does_not_converge_is_recomputed_as_when_serving(
+    split_directory,
+):
+    bundle = load_bundle(split_directory)
+    gate(bundle, SplitBackend(bundle, settles=False)).require_passed()
+
+
+def test_without_split_graphs_a_golden_frame_has_to_converge(bundle):
+    def spoil(inputs, outputs):
+        outputs["status"] = np.ones(len(inputs["image"]), np.int32)
+
+    message = failure(bundle, loaded(bundle, "detector", spoil))
+    assert "did not converge" in message
+    assert "batch of 1, slot 0" in message

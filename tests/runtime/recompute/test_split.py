@@ -53,6 +53,14 @@ def test_proposals_are_suppressed_between_the_two_graphs(bundle):
     assert found.scores == pytest.approx(given.pixels.mean() / 255, rel=1e-5)
 
 
+def test_only_the_best_are_kept_where_the_bundle_keeps_fewer(tmp_path):
+    spec = split_spec()
+    spec.networks["detector"].detection.candidates = 3
+    bundle = load_bundle(write_split_bundle(tmp_path, spec=spec))
+    found = Recomputation(bundle, "detector", 1).run(tensor())
+    assert found.boxes.tolist() == KEPT[:3].tolist()
+
+
 def test_a_network_without_split_graphs_is_not_recomputed(bundle):
     assert recomputation_from_bundle(bundle, "classifier") is None
     assert recomputation_from_bundle(bundle, "detector") is not None

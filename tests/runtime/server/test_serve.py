@@ -142,10 +142,12 @@ def test_frames_that_outlive_the_grace_are_refused(tmp_path):
 def test_an_engine_that_fails_ends_the_server_with_1(bundle, tmp_path):
     with launched(bundle, tmp_path, program="support.serve_failing") as server:
         address = wait_for_event(server, "ready")["address"]
-        with grpc.insecure_channel(address) as channel:
+        with grpc.insecure_channel(address) as channel, Client(address) as client:
             stub = health_pb2_grpc.HealthStub(channel)
             watch = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
-            statuses = [reply.status for _, reply in zip(range(2), watch, strict=False)]
+            statuses = [next(watch).status]
+            assert client.analyze(frame()).verdict.rows == 80
+            statuses.append(next(watch).status)
         assert server.process.wait(30) == 1
     serving_, not_serving = (
         health_pb2.HealthCheckResponse.SERVING,

@@ -1,0 +1,108 @@
+"""Every family becomes an engine, in both precisions, on a machine without a GPU."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support.compiling import rtx_flavour
+
+from spinert.runtime.bundle import load_bundle
+from spinert.runtime.config import Settings
+from spinert.runtime.errors import BackendUnavailable
+from spinert.runtime.report.build import BuildFlags, build_engines, order_from_flags
+
+pytestmark = pytest.mark.slow
+
+RECIPE = """
+name = "{name}"
+version = "1"
+preset = "vindr"
+
+[[classifier]]
+architecture = "densenet"
+checkpoint = "untrained:1"
+
+[detector]
+architecture = "{name}"
+checkpoint = "untrained:3"
+options = {{ {options} }}
+
+[golden]
+sizes = [[160, 128], [160, 128], [128, 160]]
+batch_sizes = [1]
+
+[bundle.networks.classifier.input.canvas.fixed]
+height = 64
+width = 64
+{canvas}
+"""
+SHORT_EDGE = """
+[bundle.networks.detector.input.canvas.shortest_edge]
+short_edge = 160
+max_long_edge = 256
+"""
+OPTIONS = {
+    "efficientdet": "",
+    "faster_rcnn": "roi_sampling = 2, rpn_per_level = 200, proposals = 150",
+    "retinanet": "",
+    "sparse_rcnn": "roi_sampling = 2, proposals = 20",
+}
+
+
+def exported(folder: Path, name: str, options: str) -> Path:
+    """Return a bundle of small networks of family `name`."""
+    from support import efficientdets, faster_rcnns, retinanets, small_networks
+
+    from spinert.export.pipeline import export_bundle
+
+    architectures = {
+        "densenet": small_networks.SMALL["small_densenet"],
+        "efficientdet": efficientdets.ARCHITECTURES["small"],
+        "faster_rcnn": faster_rcnns.ARCHITECTURE,
+        "retinanet": retinanets.ARCHITECTURE,
+        "sparse_rcnn": small_networks.SMALL["small_sparse_rcnn"],
+    }
+    canvas = "" if architectures[name].fixed_size else SHORT_EDGE
+    recipe = folder / "recipe.toml"
+    recipe.write_text(RECIPE.format(name=name, options=options, canvas=canvas))
+    export_bundle(
+        recipe, folder / "bundle", lambda *_: None, architectures=architectures
+    )
+    return folder / "bundle"
+
+
+def built(bundle: Path, cache: Path, precision: str):
+    flags = BuildFlags(
+        bundle=bundle,
+        target="tensorrt-rtx",
+        sm="86",
+        precision=precision,
+        cache=cache,
+    )
+    order = order_from_flags(flags, Settings())
+    return build_engines(order, Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_family_is_compiled_in_both_precisions(name, tmp_path):
+    rtx_flavour()
+    bundle = exported(tmp_path, name, OPTIONS[name])
+    half = built(bundle, tmp_path / "engines", "fp16")
+    single = built(bundle, tmp_path / "engines", "fp32")
+    assert [engine.network for engine in half] == ["classifier", "detector"]
+    for one, other in zip(half, single, strict=True):
+        assert (one.precision, other.precision) == ("fp16", "fp32")
+        assert one.sha256 != other.sha256
+
+
+def test_a_family_that_needs_roi_align_is_refused_with_the_way_out(tmp_path):
+    rtx_flavour()
+    bundle = exported(tmp_path, "sparse_rcnn", "roi_sampling = 0")
+    detector = load_bundle(bundle).spec.networks["detector"]
+    assert list(detector.operators) == ["RoiAlign"]
+    with pytest.raises(BackendUnavailable, match="roi_sampling = 2"):
+        built(bundle, tmp_path / "engines", "fp32")
