@@ -159,7 +159,7 @@ def half_parity(
     """Measure an FP16 graph, and find the tolerances to serve it by.
 
     They are `TOLERANCES`, doubled for an output until it has headroom or its limit is
-    reached; nothing may be lost or invented under any.
+    reached.
 
     Args:
         rounding: The graph as `spinert.export.half.emulation` rounds it, serialised.
@@ -185,7 +185,8 @@ def half_parity(
             return tally.measured()
         wider = _widened(rule, tight)
         if wider == tolerances:
-            told = tally.told(tight[0], tolerances[tight[0]] / _HEADROOM)
+            room = _headroom(tight[0], rule)
+            told = tally.told(tight[0], tolerances[tight[0]] / room)
             way_out = 'export with precisions = ["fp32"]'
             raise ParityError(f"{role} in fp16: {told}; {way_out}")
         tolerances = wider
@@ -202,11 +203,12 @@ def _headroom(name: str, rule: AgreementRule) -> float:
 def _widened(rule: AgreementRule, tight: Sequence[str]) -> dict[str, float]:
     """Return tolerances, those that are too tight doubled as far as they may be.
 
-    Fewer candidates count as switched where the tolerances of a pair are wider. Only
-    with proposals that switch may a candidate be lost, and that is stated.
+    Fewer candidates stay alone where the tolerances of a pair are wider. Only with
+    proposals that switch may a candidate be lost, and that is stated.
     """
     limits = {**_HALF_LIMITS, "labels": _MAY_BE_LOST if rule.switching else 0.0}
-    names = {*tight, *(_PAIRED if "switched" in tight else ())}
+    alone = {"switched", "labels"} & set(tight)
+    names = {*tight, *(_PAIRED if alone else ())}
     wider = dict(rule.tolerances)
     for name in names:
         doubled = 2 * wider[name] if name != "labels" else wider[name] + 1

@@ -94,7 +94,6 @@ _TORCHVISION_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
         "roi_aligned": False,
         "roi_sampling": 2,
         "anchors_rounded": True,
-        "rpn_by_probability": True,
         "rpn_min_box_edge_px": 1e-3,
         "min_box_edge_px": 1e-2,
         "fpn_norm": False,
@@ -115,7 +114,6 @@ DETECTRON2_FASTER_RCNN: Final = Style(
             "roi_aligned": True,
             "roi_sampling": 0,
             "anchors_rounded": False,
-            "rpn_by_probability": False,
             "rpn_min_box_edge_px": 0.0,
             "min_box_edge_px": 0.0,
             "fpn_norm": False,
@@ -196,7 +194,6 @@ def _spec(
             per_level=int(options["rpn_per_level"]),
             proposals=int(options["proposals"]),
             nms_rounds=int(options["nms_rounds"]),
-            by_probability=bool(options["rpn_by_probability"]),
             min_box_edge_px=float(options["rpn_min_box_edge_px"]),
         ),
         roi=replace(

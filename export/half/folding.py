@@ -89,10 +89,11 @@ class _Folding:
 
     def spelled_out(self, norm: Any) -> list[Any]:
         """Return the norm as a multiplication and an addition; as it is if rankless."""
-        stated = self.values[norm.output[0]].type.tensor_type
-        if not stated.HasField("shape"):
-            return [norm]
         affine = self.affine(norm)
+        known = self.values.get(norm.output[0])
+        if known is None or not known.type.tensor_type.HasField("shape"):
+            return [norm]
+        stated = known.type.tensor_type
         shape = (1, -1, *[1] * (len(stated.shape.dim) - 2))
         scale = self.new_weight(f"{norm.input[1]}.scale", affine.scale.reshape(shape))
         shift = self.new_weight(f"{norm.input[2]}.shift", affine.shift.reshape(shape))

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from spinert.export.half.operators import HEAVY, LINEAR, MOVING, kept_reason
+from spinert.export.half.operators import EXACT, HEAVY, LINEAR, MOVING, kept_reason
 from spinert.export.half.view import GraphView, largest
 
 __all__ = ["LIMIT", "Plan", "first_plan", "plan_with_ranges"]
@@ -256,7 +256,7 @@ def _cancellation(view: GraphView, index: int, maxima: Mapping[str, float]) -> f
 
 
 def _origins(view: GraphView, tensor: str) -> set[int]:
-    """Return the nodes that compute a tensor, through scaling and moving, not further.
+    """Return the nodes that compute a tensor, through scaling and copying, not further.
 
     A scaled copy has the rounding of what was scaled.
     """
@@ -267,7 +267,7 @@ def _origins(view: GraphView, tensor: str) -> set[int]:
         if index in found:
             continue
         found.add(index)
-        if view.nodes[index].op_type in MOVING | {"Mul"}:
+        if view.nodes[index].op_type in EXACT | {"Mul"}:
             waiting.extend(view.sources(index))
     return found
 

@@ -1,8 +1,10 @@
 """Region proposal network (arXiv 1506.01497) over a feature pyramid.
 
-Two forms of it are in use. detectron2 (`find_top_rpn_proposals`) ranks by logits and
-drops empty boxes; torchvision (`RegionProposalNetwork.filter_proposals`) ranks by
-probabilities and drops boxes below a thousandth of a pixel.
+Two forms of it are in use. detectron2 (`find_top_rpn_proposals`) drops empty boxes;
+torchvision (`RegionProposalNetwork.filter_proposals`) drops boxes below a thousandth
+of a pixel. Both are ranked by logits here. torchvision ranks by probabilities within
+an order by logits: that is the same but for logits of different levels that are one
+probability in float32, and matters only where the list is cut between such two.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ __all__ = [
 ]
 
 NO_SCORE: Final = -1e4
-"""Of fillers: below every logit and probability, and within half precision."""
+"""Of fillers: below every logit, and within half precision."""
 
 _ANCHORS: Final = AnchorSpec(
     sizes=((32,), (64,), (128,), (256,), (512,)), strides=(4, 8, 16, 32, 64)
@@ -56,8 +58,6 @@ class RpnSpec:
     nms_iou: float = 0.7
     nms_rounds: int = 24
     """Rounds of the suppression; see `spinert.export.networks.suppression`."""
-    by_probability: bool = False
-    """Rank by sigmoid(logit), which has ties that the logits have not."""
     min_box_edge_px: float = 0.0
     """Clipped boxes with a shorter edge are dropped; empty ones always are."""
 
@@ -147,10 +147,9 @@ def ranked_boxes(
     edges = boxes[..., 2:] - boxes[..., :2]
     shorter = torch.minimum(edges[..., 0], edges[..., 1])
     is_real = (logits > NO_SCORE) & (shorter > 0) & (shorter >= spec.min_box_edge_px)
-    scores = torch.sigmoid(logits) if spec.by_probability else logits
     return RankedBoxes(
         torch.where(is_real[..., None], boxes, torch.zeros_like(boxes)),
-        torch.where(is_real, scores, torch.full_like(scores, NO_SCORE)),
+        torch.where(is_real, logits, torch.full_like(logits, NO_SCORE)),
     )
 
 

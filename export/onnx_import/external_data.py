@@ -9,13 +9,16 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Final
 
 import onnx
 
 from spinert.export.errors import CheckpointError
 
 __all__ = ["embedded"]
+
+_MAX_BYTES: Final = 2**31 - 1
+"""Of one protobuf message."""
 
 
 def _tensors_of_graph(graph: Any) -> Iterator[Any]:
@@ -73,8 +76,10 @@ def _opened(folder: Path, location: str, where: str) -> int:
         message = f"{where} is a link; put the file itself beside the ONNX file"
         raise CheckpointError(message)
     try:
-        # A link that is put there after the check is not followed either.
-        descriptor = os.open(folder / location, os.O_RDONLY | os.O_NOFOLLOW)
+        # A link that is put there after the check is not followed either, and a pipe
+        # is not waited for.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(folder / location, flags)
     except OSError as error:
         message = f"{where} cannot be read; copy it beside the ONNX file"
         raise CheckpointError(message) from error
@@ -125,9 +130,13 @@ def embedded(model: Any, folder: Path, name: str) -> tuple[str, ...]:
         CheckpointError: Data lie elsewhere (absolute, `..`), behind a link, are
             missing or cut off.
     """
-    found = {
-        _embed(tensor, folder, name)
-        for tensor in _tensors(model)
-        if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT
-    }
+    found, total = set(), 0
+    for tensor in _tensors(model):
+        if tensor.external_data or tensor.data_location != onnx.TensorProto.DEFAULT:
+            found.add(_embed(tensor, folder, name))
+            total += len(tensor.raw_data)
+        # Many tensors of a small file can be the same bytes of a large one.
+        if total > _MAX_BYTES:
+            message = f"{name}: with its external data larger than 2 GiB"
+            raise CheckpointError(f"{message}; no single ONNX file can be")
     return tuple(sorted(found))

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from spinert.export.networks.faster_rcnn import FasterRCNN
 from spinert.export.untrained.calibration import (
+    LOGIT_STD,
     SHARE_ABOVE_HALF,
     Calibration,
     measure_norms,
@@ -24,10 +25,12 @@ __all__ = ["calibrate_faster_rcnn"]
 # Anchors of a cell and its neighbours overlap by more than the suppression allows;
 # deltas of this size leave most of them so, as trained ones do.
 _ANCHOR_DELTA_STD: Final = (0.15, 0.15, 0.2, 0.2)
-_OBJECTNESS_STD: Final = 3.0
+# Trained ones are negative nearly everywhere. Were they large, probabilities would be
+# 1 and nothing would tell the proposals apart.
+_OBJECTNESS_STD: Final = 2.0
+_OBJECTNESS_MEAN: Final = -4.0
 # Divided by 10, 10, 5, 5 in the network.
 _BOX_DELTA_STD: Final = (1.0, 1.0, 1.0, 1.0)
-_CLASS_LOGIT_STD: Final = 2.5
 _BISECTIONS: Final = 30
 
 
@@ -69,6 +72,7 @@ def _settle_proposals(network: FasterRCNN, levels: list[Tensor]) -> None:
     per_cell = network.spec.rpn.anchors.per_cell
     deviations = torch.full((per_cell,), _OBJECTNESS_STD)
     _standardise(head.objectness_logits, maps, deviations)
+    head.objectness_logits.bias.add_(_OBJECTNESS_MEAN)
     deviations = torch.tensor(_ANCHOR_DELTA_STD).repeat(per_cell)
     _standardise(head.anchor_deltas, maps, deviations)
 
@@ -87,7 +91,7 @@ def _settle_regions(network: FasterRCNN, pooled: Tensor) -> None:
     deviations = torch.tensor(_BOX_DELTA_STD).repeat(boxes)
     standardise(predictor.bbox_pred, x, deviations)
     score = predictor.cls_score
-    standardise(score, x, torch.full((score.out_features,), _CLASS_LOGIT_STD))
+    standardise(score, x, torch.full((score.out_features,), LOGIT_STD))
     _settle_background(network, score(x))
 
 

@@ -19,10 +19,12 @@ from spinert.export.untrained.calibration import (
 __all__ = ["calibrate_retinanet"]
 
 # A trained RetinaNet is sure of nearly all anchors: almost every score is close to 0.
-# These two leave fewer than `top_k` scores of a level above the floor of 0.05, so that
-# it does not matter which of two almost equal ones comes last.
+# These leave fewer than `top_k` scores of a level above the floor of 0.05, so that it
+# does not matter which of two almost equal ones comes last. Frames differ tenfold,
+# but for group normalisation, which takes out their contrast.
 _LOGIT_STD: Final = 3.0
 _SHARE_ABOVE_HALF: Final = 0.005
+_SHARE_WITH_GROUPS: Final = 0.02
 _DELTA_STD: Final = (0.2, 0.2, 0.1, 0.1)
 # Coarse levels have few anchors. Stronger features give them their share of high
 # scores, so that a mistake in P6 or P7 shows in the answer.
@@ -95,8 +97,9 @@ def _threshold_logits(network: RetinaNet, maps: list[Tensor]) -> None:
     """Lower all logits until a fixed share of the candidates scores above 0.5."""
     score = network.head.cls_score
     logits = torch.cat([score(level).flatten() for level in maps])
-    wanted = _SHARE_ABOVE_HALF * network.spec.candidates * maps[0].shape[0]
-    best = torch.topk(logits, max(1, round(wanted))).values
+    share = _SHARE_WITH_GROUPS if network.spec.head_groups else _SHARE_ABOVE_HALF
+    wanted = max(1, round(share * network.spec.candidates * maps[0].shape[0]))
+    best = torch.topk(logits, wanted).values
     score.bias.sub_(best[-1])
 
 

@@ -2,7 +2,8 @@
 
     ROOT/DIGEST/engine.plan        what TensorRT runs
     ROOT/DIGEST/manifest.json      its key, size, SHA-256, how it was built
-    ROOT/DIGEST/certificate.json   written by the gate, gone with the engine
+    ROOT/DIGEST/...                what others keep beside the engine: certificates of
+                                   the gate, kernels made on the target
     ROOT/DIGEST.lock               held while the engine is built or removed
     ROOT/DIGEST.partial/           being written; never read
 

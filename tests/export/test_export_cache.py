@@ -198,6 +198,7 @@ def test_a_changed_line_of_code_changes_the_hash_of_the_sources(
 def fragment(role: str = DETECTOR) -> pb.Bundle:
     part = pb.Bundle()
     part.networks[role].file = "networks/detector.onnx"
+    part.networks[role].precision = "fp32"
     return part
 
 
@@ -245,7 +246,7 @@ def flipped(entry: Path) -> None:
 
 def index_changed(entry: Path) -> None:
     path = entry / "bundle.json"
-    path.write_text(path.read_text().replace("networks", "networkz"))
+    path.write_text(path.read_text().replace("fp32", "fp16"))
 
 
 def opened_to_others(entry: Path) -> None:

@@ -32,7 +32,7 @@ ARCHITECTURE = faster_rcnn(
     )
 )
 STYLES = {style.name: style for style in ARCHITECTURE.styles}
-COUNTS = {"rpn_per_level": 60, "proposals": 50, "nms_rounds": 12}
+COUNTS = {"rpn_per_level": 60, "proposals": 50, "nms_rounds": 8}
 IMAGE = {0: "batch", 2: "height", 3: "width"}
 # Boxes that two runs place a rounding apart can change places on a level's list.
 TOLERANCES = (1e-2, 1e-4, 0.0, 0.0)
@@ -105,7 +105,7 @@ def test_onnx_runtime_agrees_at_every_batch_size_and_slot(name) -> None:
         found = session.run(None, feed)
         for slot in range(count):
             expected = own.alone(image[slot], size[slot])
-            assert float(expected[1].max()) > 0.05
+            assert float(expected[1].max()) > 0.01
             for value, other, atol in zip(expected, found, TOLERANCES, strict=True):
                 np.testing.assert_allclose(other[slot], value, rtol=0, atol=atol)
 

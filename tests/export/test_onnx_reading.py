@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from support.onnx_files import FLOAT, FileBuilder, yolo_file
 
 from spinert.export.errors import CheckpointError, GraphError
+from spinert.export.onnx_import import external_data
 from spinert.export.onnx_import.reading import model_from_file
 
 SECRET = b"weights of somebody else" * 100
@@ -122,13 +123,29 @@ def test_a_place_outside_the_data_is_refused(tmp_path, entries, message) -> None
         model_from_file(external_file(tmp_path, "weights.bin", **entries))
 
 
+def test_one_large_file_cannot_become_tensors_without_end(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(external_data, "_MAX_BYTES", 40)
+    weights(tmp_path)
+    model = onnx.load(external_file(tmp_path, "weights.bin"), load_external_data=False)
+    one, two = onnx.ModelProto(), onnx.ModelProto()
+    one.CopyFrom(model)
+    two.CopyFrom(model)
+    two.graph.initializer.append(model.graph.initializer[0])
+    assert external_data.embedded(one, tmp_path, "model.onnx") == ("weights.bin",)
+    with pytest.raises(CheckpointError, match="larger than 2 GiB"):
+        external_data.embedded(two, tmp_path, "model.onnx")
+
+
 def test_missing_external_data_are_named(tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"'absent\.bin' .*cannot be read"):
         model_from_file(external_file(tmp_path, "absent.bin"))
 
 
-def test_a_pipe_in_place_of_data_is_refused(tmp_path) -> None:
-    (tmp_path / "data").mkdir()
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_in_place_of_data(tmp_path, make) -> None:
+    make(tmp_path / "data")
     with pytest.raises(CheckpointError, match="is no regular file"):
         model_from_file(external_file(tmp_path, "data"))
 

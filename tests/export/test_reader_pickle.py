@@ -212,6 +212,19 @@ def test_an_announced_size_is_not_allocated(shape) -> None:
     assert peak < 2**20
 
 
+def test_a_shape_of_text_is_not_multiplied() -> None:
+    shape = text("much") + struct.pack("<cI", b"J", 2**26) + b"\x86"
+    head = NDARRAY + shape + b"C\x01b\x87"
+    array = called("numpy.core.multiarray", "_reconstruct", head)
+    state = b"(K\x01" + shape + F4 + b"\x89C\x04\0\0\0\0tb"
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="not a shape"):
+        read(b"\x80\x03" + array + state + b".")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
 def test_one_buffer_cannot_become_arrays_without_end(tmp_path) -> None:
     raw = bytes(2**16)
     buffer = b"B" + struct.pack("<I", len(raw)) + raw + b"q\x00"

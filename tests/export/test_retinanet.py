@@ -34,10 +34,10 @@ from spinert.proto import bundle_pb2 as pb
 def test_the_whole_path_answers_as_torchvision(style, top_k) -> None:
     own = case(style).with_options(top_k=top_k)
     model = load(torchvision_retinanet(style, topk_candidates=top_k), own.file())
-    for grey in greys():
-        expected = theirs(model, grey)
-        assert len(expected) > 2
-        box_px, score = gaps(expected, own.findings(grey))
+    expected = [theirs(model, grey) for grey in greys()]
+    assert sum(map(len, expected)) > 20
+    for grey, wanted in zip(greys(), expected, strict=True):
+        box_px, score = gaps(wanted, own.findings(grey))
         assert box_px <= BOX_PX
         assert score <= SCORE
 
@@ -135,7 +135,7 @@ def test_calibrated_scores_lie_on_both_sides_and_boxes_differ(
     own = case(style)
     boxes, scores, labels = own.graph()(*own.inputs(greys()[0]))
     assert scores.shape == (1, ARCHITECTURE.available(own.options, CLASSES))
-    assert 0.005 < float((scores > 0.5).float().mean()) < 0.05
+    assert 0.002 < float((scores > 0.5).float().mean()) < 0.05
     sure = scores > 0.05
     assert set(labels[sure].tolist()) == set(range(CLASSES))
     edges = (boxes[sure][:, 2:] - boxes[sure][:, :2]).mean(dim=1)

@@ -170,6 +170,7 @@ class FakeGraph:
     device: FakeDevice
     operations: list[Operation]
     is_free: bool = False
+    launched: tuple[FakeStream, int] | None = None
 
     def launch(self, stream: FakeStream) -> None:
         self.device.call("graph_launch")
@@ -177,10 +178,15 @@ class FakeGraph:
             raise Misuse("a graph is launched after it was freed")
         for operation in self.operations:
             stream.give(operation)
+        self.launched = stream, stream.given
 
     def free(self) -> None:
         if not self.is_free:
             self.is_free = True
+            if self.launched and not self.device.guard.is_lost:
+                stream, position = self.launched
+                if stream.done < position:
+                    raise Misuse("a graph is freed while it still runs")
             self.device.graphs.discard(self)
 
 

@@ -94,6 +94,7 @@ class FakeContext:
         self._addresses: dict[str, int] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._may_be_captured = False
+        self._changes = 0
         engine.contexts.add(id(self))
         engine.made += 1
 
@@ -117,6 +118,7 @@ class FakeContext:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._may_be_captured = False
+        self._changes += 1
         self._shapes[name] = tuple(shape)
         return self._range(name).holds(shape)
 
@@ -141,10 +143,17 @@ class FakeContext:
             raise Misuse("a context is run before everything is bound")
         uses = [self._device.at(address) for address in self._addresses.values()]
         uses.append(self._device.at(self._scratch))
-        addresses = dict(self._addresses)
-        target.give(
-            Operation("enqueue", lambda: self._run(inputs, addresses), tuple(uses))
-        )
+        if self._engine.scratch_streams.setdefault(self._scratch, stream) != stream:
+            raise Misuse("contexts share scratch memory on different streams")
+        addresses, changes = dict(self._addresses), self._changes
+        is_captured = target.captured is not None
+
+        def run() -> None:
+            if is_captured and self._changes != changes:
+                raise Misuse("a graph runs after a shape of its context was changed")
+            self._run(inputs, addresses)
+
+        target.give(Operation("enqueue", run, tuple(uses)))
         return True
 
     def _run(
@@ -179,6 +188,7 @@ class FakeEngine:
         self.network = network
         self.names = (*network.inputs, *network.outputs)
         self.contexts: set[int] = set()
+        self.scratch_streams: dict[int, int] = {}
         self.made = 0
         self.runs = 0
         self.fails = False

@@ -104,3 +104,4 @@ def opened(
         with device.current():
             runner.close()
         assert not device.leaks
+        assert engine.engine is None, "the weights are still on the device"

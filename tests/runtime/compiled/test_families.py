@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from support.compiling import rtx_flavour
 
-from spinert.runtime.bundle import load_bundle
 from spinert.runtime.config import Settings
-from spinert.runtime.errors import BackendUnavailable
 from spinert.runtime.report.build import BuildFlags, build_engines, order_from_flags
 
 pytestmark = pytest.mark.slow
@@ -97,12 +94,3 @@ def test_a_family_is_compiled_in_both_precisions(name, tmp_path):
     for one, other in zip(half, single, strict=True):
         assert (one.precision, other.precision) == ("fp16", "fp32")
         assert one.sha256 != other.sha256
-
-
-def test_a_family_that_needs_roi_align_is_refused_with_the_way_out(tmp_path):
-    rtx_flavour()
-    bundle = exported(tmp_path, "sparse_rcnn", "roi_sampling = 0")
-    detector = load_bundle(bundle).spec.networks["detector"]
-    assert list(detector.operators) == ["RoiAlign"]
-    with pytest.raises(BackendUnavailable, match="roi_sampling = 2"):
-        built(bundle, tmp_path / "engines", "fp32")

@@ -267,6 +267,31 @@ def test_graphs_are_bounded_and_the_least_used_goes_first():
         assert bench.runner.graphs > 0
 
 
+def test_of_the_graphs_the_one_not_used_for_longest_goes():
+    with opened(max_graphs=2) as bench:
+        for size in (1, 1, 2, 2, 1, 3, 3):
+            bench.check(bench.batch(size))
+        runs = bench.engine.runs
+        bench.check(bench.batch(1))
+        assert bench.engine.runs == runs
+        bench.check(bench.batch(2))
+        assert bench.engine.runs == runs + 1
+
+
+def test_a_graph_that_still_runs_is_waited_for_before_it_goes():
+    with opened(max_graphs=1) as bench, bench.device.current():
+        for _ in range(3):
+            bench.check(bench.batch(1))
+        plans, slot = bench.runner._plans, bench.runner._free.get()
+        plan = plans.plan_for(slot, {"image": (1, 1, 32, 32)})
+        assert plan.graph is not None
+        plan.enqueue(bench.runner._compute)
+        for _ in range(2):
+            plans.plan_for(slot, {"image": (2, 1, 32, 32)})
+        assert plan.graph.is_free
+        bench.runner._free.put(slot)
+
+
 def test_shapes_seen_once_are_forgotten_in_the_end():
     with opened("detector", max_graphs=1) as bench:
         for size in range(1, MAX_BATCH + 1):
@@ -282,6 +307,15 @@ def test_a_capture_that_fails_costs_the_graph_and_not_the_answer(caplog):
             bench.check(bench.batch(1))
         assert bench.runner.graphs == 0
         assert "runs without CUDA graphs" in caplog.text
+
+
+def test_after_a_capture_that_fails_the_device_is_asked():
+    with opened() as bench:
+        bench.device.plant("capture", 900)
+        bench.device.plant("check", 700)
+        bench.check(bench.batch(1))
+        with pytest.raises(DeviceLost):
+            bench.runner.run(bench.batch(1))
 
 
 def test_a_device_that_dies_in_a_capture_is_lost():
