@@ -47,8 +47,8 @@ networks: $(BUILT)
 gpu-test: $(BUILT)
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
-gpu-bench: $(BUILT)
-	$(BIN)/python benchmarks/gpu/run.py
+gpu-bench: $(BUILT) $(DEMO_BUNDLE)/bundle.json
+	$(BIN)/python benchmarks/gpu_bench.py --bundle $(DEMO_BUNDLE) --recipe examples/recipes/demo.toml
 
 install: $(BUILT)
 

@@ -117,7 +117,7 @@ _TORCHVISION_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
         "stride_in_1x1": False,
         "p6_from_p5": True,
         "head_groups": 0,
-        "torchvision_anchors": True,
+        "anchors_rounded": True,
         "clip_boxes": True,
     }
 )
@@ -131,7 +131,7 @@ DETECTRON2_RETINANET: Final = Style(
             "stride_in_1x1": True,
             "p6_from_p5": False,
             "head_groups": 0,
-            "torchvision_anchors": False,
+            "anchors_rounded": False,
             "clip_boxes": False,
         }
     ),
@@ -185,7 +185,7 @@ def retinanet(base: RetinaNetSpec) -> Architecture:
     """Describe a RetinaNet detector; options replace parts of `base`."""
 
     def build(options: Mapping[str, Option], classes: int) -> nn.Module:
-        is_torchvision = bool(options["torchvision_anchors"])
+        is_torchvision = bool(options["anchors_rounded"])
         spec = replace(
             base,
             backbone=replace(

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from support.agreements import candidate_gaps
 from support.small_networks import (
     RECIPE,
     SMALL,
@@ -20,13 +21,13 @@ from support.small_networks import (
     write_recipe,
 )
 
-from spinert.export import parity
 from spinert.export.checkpoints.reader import sha256_from_file
 from spinert.export.families.densenet import TORCHVISION_DENSENET
 from spinert.export.graphs import classifier_graph, detector_graph
 from spinert.export.members import opened_recipe
 from spinert.export.plan import bundle_from_recipe
 from spinert.export.recipe import recipe_from_toml
+from spinert.proto.agreement import TOLERANCES
 
 
 def session(directory: Path, role: str) -> onnxruntime.InferenceSession:
@@ -94,10 +95,10 @@ def test_a_frame_does_not_depend_on_its_mates(small_bundle) -> None:
         own = {"image": image[[slot]], "image_size": size[[slot]]}
         alone = [value[0] for value in run.run(None, own)]
         mixed = [value[slot] for value in together]
-        gaps = parity.candidate_differences(
+        gaps = candidate_gaps(
             dict(zip(names, alone, strict=True)), dict(zip(names, mixed, strict=True))
         )
-        assert all(gap <= parity.TOLERANCES[name] for name, gap in gaps.items())
+        assert all(gap <= TOLERANCES["fp32"][name] for name, gap in gaps.items())
 
 
 def test_a_checkpoint_of_torchvision_goes_through_the_same_door(

@@ -81,10 +81,10 @@ def test_the_whole_path_answers_as_the_oracle_of_detectron2(stride_in_1x1) -> No
 MISTAKES = [
     ("detectron2", {"stride_in_1x1": False}),
     ("detectron2", {"frozen_bn_eps": 0.0}),
-    ("detectron2", {"torchvision_anchors": True}),
+    ("detectron2", {"anchors_rounded": True}),
     ("detectron2", {"clip_boxes": True}),
     ("torchvision", {"frozen_bn_eps": 0.0}),
-    ("torchvision", {"torchvision_anchors": False}),
+    ("torchvision", {"anchors_rounded": False}),
     ("torchvision", {"clip_boxes": False}),
     ("torchvision_v2", {"head_groups": 16}),
 ]

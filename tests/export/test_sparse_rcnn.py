@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.agreements import candidate_gaps
 from support.small_networks import (
     SPARSE_RCNN,
     batch,
@@ -22,7 +23,6 @@ from torch import Tensor
 from spinert.export.networks.detector import DetectorGraph
 from spinert.export.networks.roi_align import Pyramid, RoiAlignSpec, roi_align
 from spinert.export.networks.sparse_rcnn import SparseRCNN, SparseRCNNSpec
-from spinert.export.parity import candidate_differences
 from spinert.export.untrained.sparse_rcnn import calibrate_sparse_rcnn
 
 K = 40
@@ -66,7 +66,7 @@ def test_the_detector_finds_what_the_oracle_finds(network, frames) -> None:
             "scores": best.values.numpy(),
             "labels": (best.indices % 7).numpy(),
         }
-        gaps = candidate_differences(expected, found[index])
+        gaps = candidate_gaps(expected, found[index])
         assert gaps["boxes"] <= 1e-2
         assert gaps["scores"] <= 1e-4
         assert gaps["labels"] == 0
@@ -133,7 +133,7 @@ def test_a_mistake_moves_the_candidates_far_beyond_the_tolerance(
     image, size = batch(frames)
     right = candidates(network, image, size)
     wrong = candidates(rebuilt(network, spec), image, size, **changes)
-    gaps = [candidate_differences(r, w) for r, w in zip(right, wrong, strict=True)]
+    gaps = [candidate_gaps(r, w) for r, w in zip(right, wrong, strict=True)]
     assert max(gap["scores"] for gap in gaps) > 1e-3
 
 
@@ -143,7 +143,7 @@ def test_the_padded_size_in_place_of_the_valid_one_is_noticed(network, frames) -
     assert not torch.equal(size, padded)
     right = candidates(network, image, size)
     wrong = candidates(network, image, padded)
-    assert candidate_differences(right[0], wrong[0])["labels"] > 0
+    assert candidate_gaps(right[0], wrong[0])["labels"] > 0
 
 
 @pytest.mark.parametrize("aligned", [True, False])

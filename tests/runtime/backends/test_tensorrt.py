@@ -247,7 +247,9 @@ def test_kernels_are_kept_beside_the_engine_and_used_again(tmp_path):
         rig.load("classifier")
         made = int(stored.read_bytes().split()[2])
         assert made == starts * made_by_one_start(rig)
+        written = stored.stat().st_ino
         rig.backend.close()
+        assert stored.stat().st_ino == written, "written without anything new"
 
 
 def made_by_one_start(rig):

@@ -246,6 +246,8 @@ def test_the_certificate_of_an_engine_lies_beside_it(bundle, report, tmp_path):
     assert found.can_be_stored
     found.store(report)
     assert [path.parent.name for path in found.paths()] == ["one", "two"]
+    keys = [json.loads(path.read_bytes())["key"] for path in found.paths()]
+    assert [key["engine_key"] for key in keys] == ["one", "two"]
     assert found.cover((1, 2, 3))
     assert not Certificates(
         bundle, BackendWithEngines(tmp_path, ("one", "three")), None

@@ -136,6 +136,17 @@ def test_a_difference_counts_from_the_stated_tolerance(bundle, within, beyond):
         assert part in message
 
 
+def test_the_worst_of_all_runs_is_what_was_measured(bundle):
+    def spoil(inputs, outputs):
+        # Right in every batch but the first kind.
+        if len(outputs["logits"]) == 1:
+            outputs["logits"] += 3e-4
+
+    [measure] = gate(bundle, loaded(bundle, "classifier", spoil)).networks[0].measures
+    assert measure.measured_max_abs == pytest.approx(3e-4, rel=0.01)
+    assert 0 < measure.measured_mean_abs < 2.9e-4
+
+
 def test_a_failure_names_the_worst_element_and_both_values(bundle):
     def spoil(inputs, outputs):
         outputs["logits"][:, 0] += 1e-3

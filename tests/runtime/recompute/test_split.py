@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import builtins
+import threading
+from concurrent.futures import CancelledError
 
 import numpy as np
 import onnx
@@ -121,6 +123,20 @@ def test_the_pool_says_what_computed_and_ends(bundle):
     pool.close()
     with pytest.raises(RuntimeError):
         pool.submit("detector", tensor())
+
+
+def test_closing_drops_what_waits_and_ends_what_runs(bundle, monkeypatch):
+    may_end = threading.Event()
+    monkeypatch.setattr(Recomputation, "run", lambda *_: may_end.wait(PATIENCE_S))
+    pool = RecomputePool(bundle, 1)
+    running, waiting = (pool.submit("detector", tensor()) for _ in range(2))
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    with pytest.raises(CancelledError):
+        waiting.result(PATIENCE_S / 2)
+    may_end.set()
+    closing.join(PATIENCE_S)
+    assert running.done()
 
 
 def test_a_client_never_sees_that_a_graph_could_not_be_loaded(tmp_path, caplog):
