@@ -154,7 +154,8 @@ def _costs(
     scores = expected["scores"][rows][:, None], actual["scores"][columns][None]
     score_gaps = np.abs(scores[0] - scores[1]) / max(tolerances["scores"], _TINY)
     same = (_ious(*boxes) >= _SAME_OBJECT_IOU) | (gaps <= 1)
-    return np.where(same, np.maximum(gaps, score_gaps), np.inf)
+    worst = np.maximum(gaps, score_gaps)
+    return np.where(same & np.isfinite(worst), worst, np.inf)
 
 
 def _label_pairs(cost: _Array, ours: _Side, theirs: _Side, switching: bool) -> Pairs:
@@ -183,7 +184,8 @@ def _label_pairs(cost: _Array, ours: _Side, theirs: _Side, switching: bool) -> P
 def _nearest_first(cost: _Array) -> _Indices:
     """Return the column of each row, -1: none; the least cost of all pairs first.
 
-    Every round takes all pairs that are each other's least, which is the same.
+    Costs are numbers or infinite. Every round takes all pairs that are each other's
+    least, which is the same.
     """
     cost = cost.copy()
     partner = np.full(cost.shape[0], -1)
@@ -198,9 +200,8 @@ def _nearest_first(cost: _Array) -> _Indices:
 
 
 def _box_gaps(first: _Array, second: _Array) -> _Array:
-    """Return the largest coordinate difference of boxes [..., 4]; NaN is infinite."""
-    gaps = np.abs(first.astype(np.float64) - second).max(axis=-1)
-    return np.asarray(np.where(np.isnan(gaps), np.inf, gaps))
+    """Return the largest coordinate difference of boxes [..., 4]."""
+    return np.asarray(np.abs(first.astype(np.float64) - second).max(axis=-1))
 
 
 def _ious(first: _Array, second: _Array) -> _Array:

@@ -55,4 +55,4 @@ CLASS_WISE: Final[Mapping[str, Any]] = MappingProxyType(
         "min_box_edge_px": 0,
     }
 )
-"""Post-processing of both projects' Faster R-CNN."""
+"""Post-processing of both projects; torchvision's RetinaNet returns 300 detections."""

@@ -14,6 +14,11 @@ from spinert.export.architecture import DETECTOR, Architecture
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.checkpoints.torchvision_keys import torchvision_backbone_key
 from spinert.export.errors import RecipeError
+from spinert.export.families.detection_styles import (
+    CLASS_WISE,
+    DETECTRON2_INPUT,
+    TORCHVISION_INPUT,
+)
 from spinert.export.networks.retinanet import (
     DETECTRON2_ANCHORS,
     TORCHVISION_ANCHORS,
@@ -66,49 +71,13 @@ def _holds_no_weight(key: str) -> bool:
 _TOWER_BIAS: Final = "head.cls_subnet.0.bias"
 _TOWER_NORM: Final = "head.cls_subnet.0.norm.weight"
 
-_DETECTION: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        # 0: all of them, because every level has its own limit.
-        "candidates": 0,
-        "score_floor": 0.05,
-        "score_comparison": "GREATER",
-        "nms_iou": 0.5,
-        "nms_class_wise": True,
-        "min_box_edge_px": 0,
-    }
-)
-_EDGE: Final[Mapping[str, Any]] = MappingProxyType(
-    {"short_edge": 800, "max_long_edge": 1333, "pad_multiple": 32}
-)
-
 _DETECTRON2_NETWORK: Final[Mapping[str, Any]] = MappingProxyType(
-    {
-        "input": {
-            "element_type": "ELEMENT_UINT8",
-            "resampler": "PILLOW_BILINEAR_U8_HORIZONTAL_FIRST",
-            "resampler_version": "pillow<=12",
-            "canvas": {"shortest_edge": {**_EDGE, "rounding": "ROUND_HALF_UP"}},
-            # MODEL.PIXEL_MEAN and PIXEL_STD of the defaults, in BGR order.
-            "mean": [103.53, 116.28, 123.675],
-            "std": [1.0, 1.0, 1.0],
-            "fill": [0.0, 0.0, 0.0],
-        },
-        "detection": {**_DETECTION, "max_detections": 100},
-    }
+    {"input": dict(DETECTRON2_INPUT), "detection": dict(CLASS_WISE)}
 )
 _TORCHVISION_NETWORK: Final[Mapping[str, Any]] = MappingProxyType(
     {
-        "input": {
-            "element_type": "ELEMENT_FLOAT32",
-            "resampler": "TORCH_BILINEAR_F32",
-            "resampler_version": "torch 2",
-            "canvas": {"shortest_edge": {**_EDGE, "rounding": "ROUND_DOWN"}},
-            # ImageNet statistics (0.485, 0.456, 0.406; 0.229, 0.224, 0.225) times 255.
-            "mean": [123.675, 116.28, 103.53],
-            "std": [58.395, 57.12, 57.375],
-            "fill": [0.0, 0.0, 0.0],
-        },
-        "detection": {**_DETECTION, "max_detections": 300},
+        "input": dict(TORCHVISION_INPUT),
+        "detection": {**CLASS_WISE, "max_detections": 300},
     }
 )
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from spinert.export.half.operators import SIZES
 from spinert.export.half.plan import Plan
 from spinert.export.half.view import GraphView, emptied, free_name
 
@@ -68,7 +69,9 @@ class _Rewriting:
         node = type(view.nodes[index])()
         node.CopyFrom(view.nodes[index])
         for place, name in enumerate(node.input):
-            if name in following and is_half:
+            if node.op_type in SIZES:
+                node.input[place] = self.halves.get(name, name)
+            elif name in following and is_half:
                 node.input[place] = self._half(name)
             elif view.is_float(name) and name in self.halves:
                 node.input[place] = self._single(name)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from spinert.export.half.operators import EXACT
+from spinert.export.half.operators import EXACT, SIZES
 from spinert.export.half.view import emptied
 
 __all__ = ["rounding_model"]
@@ -21,7 +21,6 @@ _SPLIT: Final = 2.0**13 + 1
 """Dekker, Numer. Math. 18 (1971): x*s - (x*s - x) keeps 24 - 13 bits of x."""
 _GRID: Final = 0.75
 """Adding and taking it away leaves multiples of 2**-24, the steps of subnormals."""
-_SIZES: Final = frozenset({"Shape", "Size"})
 
 
 def rounding_model(model: Any) -> Any:
@@ -58,7 +57,7 @@ def _half_tensors(model: Any) -> set[str]:
         if node.op_type == "Cast":
             is_half = node.attribute[0].i == TensorProto.FLOAT16
         else:
-            is_half = node.op_type not in _SIZES and bool(halves & set(node.input))
+            is_half = node.op_type not in SIZES and bool(halves & set(node.input))
         if is_half:
             halves.update(node.output)
     return halves

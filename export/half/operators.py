@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["ARITHMETIC", "EXACT", "HEAVY", "KEPT", "LINEAR", "MOVING", "kept_reason"]
+__all__ = [
+    "ARITHMETIC",
+    "EXACT",
+    "HEAVY",
+    "KEPT",
+    "LINEAR",
+    "MOVING",
+    "SIZES",
+    "kept_reason",
+]
 
 LINEAR: Final = frozenset({"Gemm", "MatMul"})
 
@@ -69,6 +78,9 @@ ARITHMETIC: Final = frozenset(
     ]
 )
 """Between two heavy nodes they lose no more than the tensor they write does."""
+
+SIZES: Final = frozenset({"Shape", "Size"})
+"""They read no value, whatever its type."""
 
 EXACT: Final = MOVING | {"Clip", "Max", "MaxPool", "Min", "Neg", "Relu", "Where"}
 """Their results are values they were given: nothing to round or to measure."""

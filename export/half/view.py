@@ -11,6 +11,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from spinert.export.errors import GraphError
+from spinert.export.half.operators import SIZES
 
 __all__ = [
     "GraphView",
@@ -24,8 +25,6 @@ __all__ = [
 _FLOAT: Final = TensorProto.FLOAT
 # Their input 2 is float32 whatever the data is; input 1 is not used.
 _SIDE_INPUTS: Final = {"Resize": frozenset({1, 2})}
-# They read no value.
-_SIZES: Final = frozenset({"Shape", "Size"})
 # Shape inference may need the values of shapes, never those of filters.
 _SMALL: Final = 1024
 
@@ -46,7 +45,7 @@ class GraphView:
     def float_inputs(self, index: int) -> list[str]:
         """Return the float32 inputs that follow the precision of a node."""
         node = self.nodes[index]
-        if node.op_type in _SIZES:
+        if node.op_type in SIZES:
             return []
         fixed = _SIDE_INPUTS.get(node.op_type, frozenset())
         return [

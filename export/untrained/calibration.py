@@ -29,6 +29,10 @@ __all__ = [
 LOGIT_STD: Final = 1.5
 SHARE_ABOVE_HALF: Final = 0.02
 
+_RESIDUAL_STD: Final = 0.3
+_LAST_OF_BLOCK: Final = ("conv3.norm", ".bn3")
+"""Norms at the end of a block, in ResNet and in EfficientNet."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -44,8 +48,12 @@ class Calibration:
 
 
 def vary_channels(network: nn.Module, generator: Generator) -> None:
-    """Give convolutions channels of differing scale, and norms a shape."""
-    for module in network.modules():
+    """Give convolutions channels of differing scale, and norms a shape.
+
+    What a residual block adds is small beside what it passes on, as in a trained
+    network: random blocks of equal strength amplify every rounding error.
+    """
+    for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             fan_in = module.weight[0].numel()
             module.weight.normal_(0.0, math.sqrt(2.0 / fan_in), generator=generator)
@@ -56,6 +64,9 @@ def vary_channels(network: nn.Module, generator: Generator) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             module.weight.normal_(1.0, 0.1, generator=generator)
             module.bias.normal_(0.0, 0.1, generator=generator)
+            if name.endswith(_LAST_OF_BLOCK):
+                module.weight.mul_(_RESIDUAL_STD)
+                module.bias.mul_(_RESIDUAL_STD)
 
 
 def measure_norms(network: nn.Module, backbone: nn.Module, images: Tensor) -> None:

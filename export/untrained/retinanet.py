@@ -25,7 +25,8 @@ __all__ = ["calibrate_retinanet"]
 _LOGIT_STD: Final = 3.0
 _SHARE_ABOVE_HALF: Final = 0.005
 _SHARE_WITH_GROUPS: Final = 0.02
-_DELTA_STD: Final = (0.2, 0.2, 0.1, 0.1)
+# Anchors are up to 800 pixels long: larger deltas would make pixels of roundings.
+_DELTA_STD: Final = (0.06, 0.06, 0.03, 0.03)
 # Coarse levels have few anchors. Stronger features give them their share of high
 # scores, so that a mistake in P6 or P7 shows in the answer.
 _LEVEL_STD: Final = (1.0, 1.2, 1.5, 1.9, 2.6)

@@ -135,15 +135,16 @@ def calibrated_input(own):
     return input_stage(own.bundle.input)(image, size), size
 
 
-def test_fewer_proposals_than_places_are_filled_up_with_nothing() -> None:
-    own = case("torchvision").with_options(proposals=500)
+@pytest.mark.parametrize("style", ["detectron2", "torchvision"])
+def test_fewer_proposals_than_places_are_filled_up_with_nothing(style) -> None:
+    own = case(style).with_options(proposals=500)
     boxes, scores, labels, _ = own.candidates(greys()[0])
     fillers = boxes[:, 2] <= boxes[:, 0]
     assert 7 < int(fillers.sum()) < len(boxes)
     assert not boxes[fillers].any()
     assert not scores[fillers].any()
     assert not labels[fillers].any()
-    few = case("torchvision").with_options(proposals=2)
+    few = case(style).with_options(proposals=2)
     first = few.candidates(greys()[0])
     torch.testing.assert_close(first[0], boxes[: 2 * CLASSES])
     torch.testing.assert_close(first[1], scores[: 2 * CLASSES])

@@ -42,6 +42,8 @@ def test_every_value_rounds_as_numpy_rounds_it(values) -> None:
     tiny = np.abs(expected) < 2.0**-14
     np.testing.assert_array_equal(found[~tiny], expected[~tiny])
     assert np.abs(found - expected)[tiny].max(initial=0.0) <= 2.0**-24
+    steps = found[tiny] * 2.0**24
+    np.testing.assert_array_equal(steps, np.round(steps))
 
 
 def test_every_magnitude_of_half_rounds_exactly() -> None:

@@ -11,6 +11,7 @@ from support.half_graphs import GraphBuilder, feed_of, outputs_of
 from spinert.export.errors import GraphError
 from spinert.export.half.conversion import HalfGraph, half_from_single
 from spinert.export.half.emulation import rounding_model
+from spinert.export.half.folding import folded_norms
 
 FEEDS = [feed_of(seed=seed) for seed in range(3)]
 
@@ -116,6 +117,16 @@ def test_a_norm_behind_a_convolution_disappears_into_it(variance) -> None:
     assert 0 < differences(model, half)["logits"] < 2e-3
 
 
+def test_a_convolution_that_others_read_too_keeps_its_filters() -> None:
+    build = GraphBuilder()
+    build.conv("grey", "c1", [[4.0]])
+    build.norm("c1", "n1", (1.5, 0.25, 1.0, 4.0))
+    build.add("Add", ["c1", "n1"], "a1")
+    build.conv("a1", "logits", [[1.0]])
+    model = build.model(logits=4)
+    assert 0 < differences(model, converted(model))["logits"] < 2e-2
+
+
 def test_a_norm_in_front_of_a_convolution_becomes_an_affine_map() -> None:
     build = GraphBuilder()
     build.conv("grey", "c1", [[3e3]])
@@ -144,6 +155,36 @@ def test_a_norm_that_magnifies_small_changes_stays_with_what_it_reads() -> None:
     assert "times smaller than its terms" in found["n1"]
     assert {"a1", "r1", "n1"} <= found.keys()
     assert differences(model, half)["logits"] < 5e-3
+
+
+def test_what_is_copied_from_large_values_is_large() -> None:
+    build = GraphBuilder()
+    build.add("Mul", ["grey", build.weight("gain", [1e5])], "bright")
+    build.add("Relu", ["bright"], "r1")
+    build.conv("r1", "c1", [[1e-3]])
+    build.conv("c1", "logits", [[1.0]])
+    assert "above 3e+04" in reasons(converted(build.model(logits=4)))["c1"]
+
+
+def test_a_half_tensor_that_float32_nodes_share_is_cast_once() -> None:
+    build = GraphBuilder()
+    build.conv("grey", "c1", [[1.0]])
+    build.add("Exp", ["c1"], "e1")
+    build.add("Sqrt", ["c1"], "s1")
+    build.add("Mul", ["e1", "s1"], "logits")
+    assert converted(build.model(logits=4)).casts == 2
+
+
+def test_reading_the_size_of_a_half_tensor_needs_no_cast() -> None:
+    build = GraphBuilder()
+    build.conv("grey", "c1", [[1.0]])
+    build.add("Shape", ["c1"], "shape")
+    build.conv("c1", "c2", [[1.0]])
+    build.add("Reshape", ["c2", "shape"], "same")
+    build.conv("same", "logits", [[1.0]])
+    half = converted(build.model(logits=4))
+    assert reasons(half).keys() == {"cast", "grey"}
+    assert half.casts == 2
 
 
 def test_a_weight_that_both_precisions_read_is_stored_in_both() -> None:
@@ -306,7 +347,12 @@ def test_computed_statistics_are_refused() -> None:
 
 
 def test_the_graph_that_was_converted_is_left_as_it_was() -> None:
-    model = large_and_back()
+    build = GraphBuilder()
+    build.conv("grey", "c1", [[1.0]])
+    build.norm("c1", "n1", (1.0, 0.0, 0.0, 1.0))
+    build.conv("n1", "logits", [[1.0]])
+    model = build.model(logits=4)
     before = model.SerializeToString(deterministic=True)
     converted(model)
+    folded_norms(model)
     assert model.SerializeToString(deterministic=True) == before

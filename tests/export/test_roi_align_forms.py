@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -11,6 +12,7 @@ import torch
 from support.detectron2_oracle import sampled_region
 from support.torchvision_models import plain_roi_align
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from spinert.export.networks.roi_align import (
     SCALES,
@@ -81,6 +83,31 @@ def test_the_plugin_free_form_pools_as_the_operator(
     expected = roi_align_by_operator(levels, boxes, spec)
     found = rows.transpose(1, 2).reshape(expected.shape)
     torch.testing.assert_close(found, expected, rtol=0, atol=ATOL)
+
+
+class _Largest(TorchDispatchMode):
+    """Remember the largest tensor that any operation makes."""
+
+    values = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            self.values = max(self.values, result.numel())
+        return result
+
+
+def test_row_by_row_holds_a_seventh_of_the_pixels_at_once(levels, boxes) -> None:
+    many = boxes.repeat(1, 8, 1)
+    pyramid = Pyramid.from_levels(levels)
+    largest = []
+    for row_by_row in (False, True):
+        with _Largest() as seen:
+            roi_align(pyramid, many, replace(FIXED, row_by_row=row_by_row))
+        largest.append(seen.values)
+    assert largest == [many[..., 0].numel() * 28 * 28 * CHANNELS, largest[0] // 7]
 
 
 def test_the_reference_for_torchvision_pools_as_the_operator(levels, boxes) -> None:

@@ -109,6 +109,22 @@ def test_what_is_not_a_number_is_never_within_tolerance(rule, name):
     assert misses
 
 
+def test_a_logit_that_is_not_a_number_differs_infinitely_whatever_follows():
+    good = {"logits": np.float32([1.0])}
+    bad = agreement(good, {"logits": np.float32([np.nan])}, HALF).differences["logits"]
+    assert bad.max_abs == np.inf
+    other = agreement(good, good, HALF).differences["logits"]
+    assert joined(bad, other).max_abs == joined(other, bad).max_abs == np.inf
+
+
+@pytest.mark.parametrize("rule", [HALF, SWITCHING])
+def test_a_score_that_is_not_a_number_is_an_invented_candidate(rule):
+    boxes = [[0, 0, 100, 100]] * 3
+    base = answer([0.9, 0.5, 0.0], [0, 0, 0], boxes)
+    found = gaps(base, changed(base, scores={2: np.nan}), rule)
+    assert any(not gap <= rule.tolerances[name] for name, gap in found.items())
+
+
 @pytest.mark.parametrize("rule", [EXACT, HALF, SWITCHING])
 def test_answers_of_different_length_differ_infinitely(rule):
     found = gaps(BASE, order(BASE, 0, 1, 2), rule)
@@ -161,11 +177,19 @@ def test_relevant_candidates_may_change_places():
 def test_the_nearest_in_box_and_score_is_the_partner():
     boxes = [[0, 0, 100, 100], [1, 0, 101, 100]]
     base = answer([0.9, 0.3], [0, 0], boxes)
-    other = answer([0.31, 0.89], [0, 0], [[0.9, 0, 101, 100], [0.2, 0, 100, 100]])
+    other = answer([0.31, 0.89], [0, 0], [[0.5, 0, 100, 100], [0.5, 0, 101, 100]])
     found = gaps(base, other, HALF)
-    assert found["boxes"] == pytest.approx(0.2)
+    assert found["boxes"] == pytest.approx(1.0)
     assert found["scores"] == pytest.approx(0.01, abs=1e-6)
     assert found["labels"] == 0
+
+
+@pytest.mark.parametrize("rule", [HALF, SWITCHING])
+def test_a_moved_box_is_told_by_its_place_in_the_answer(rule):
+    base = answer([0.01, 0.9, 0.8], [0, 1, 2])
+    other = changed(base, boxes={2: base["boxes"][2] + [0, 1, 0, 0]})
+    found = agreement(base, other, rule).differences
+    assert found["boxes"].index == (2, 1)
 
 
 @pytest.mark.parametrize("rule", [HALF, SWITCHING])
@@ -232,6 +256,7 @@ def test_what_was_suppressed_beside_another_is_switched_not_lost():
     assert gaps(base, other, HALF)["labels"] == 1
     found = gaps(base, other, SWITCHING)
     assert (found["labels"], found["switched"]) == (0.0, pytest.approx(1 / 3))
+    assert gaps(other, base, SWITCHING) == found
 
 
 def test_a_row_of_another_frame_is_all_switched():
