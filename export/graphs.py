@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spinert.export.architecture import CLASSIFIER, DETECTOR
+from spinert.export.architecture import CLASSIFIER, DETECTOR, SplitNetwork
 from spinert.export.errors import RecipeError
 from spinert.export.loading import Member, loaded_member
 from spinert.export.members import OpenedMember, OpenedRecipe
@@ -25,6 +25,7 @@ from spinert.export.onnx_import.imported import (
     imported_detector,
 )
 from spinert.export.preprocess import NetworkFrame
+from spinert.export.split_graphs import SplitModels, split_graphs
 from spinert.export.untrained.calibration import Calibration
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.agreement import Answer
@@ -48,6 +49,9 @@ class NetworkGraph(Protocol):
     def onnx(self, frames: Sequence[NetworkFrame]) -> Any:
         """Return an `onnx.ModelProto`; frames may serve as examples."""
 
+    def split(self, frames: Sequence[NetworkFrame]) -> SplitModels | None:
+        """Return the halves around a suppression inside it; None where is none."""
+
     def answer(self, frame: NetworkFrame) -> Answer:
         """Return the reference outputs for one frame, without the batch axis."""
 
@@ -59,6 +63,8 @@ class Graph:
     module: nn.Module
     spec: GraphSpec
     members: tuple[Member, ...]
+    cut: SplitNetwork | None = None
+    """Where a frame's proposals can be suppressed by the host."""
 
     def inputs(self, frames: Sequence[NetworkFrame]) -> tuple[Tensor, ...]:
         """Return the tensors for frames of equal size."""
@@ -87,6 +93,19 @@ class Graph:
         """Convert, with the first frame, twice, as the example."""
         example = self.inputs([frames[0], frames[0]])
         return onnx_from_torch(self.module, example, self.spec)
+
+    def split(self, frames: Sequence[NetworkFrame]) -> SplitModels | None:
+        """Convert the two halves of a network that suppresses its proposals."""
+        if self.cut is None:
+            return None
+        image, image_size = self.inputs([frames[0], frames[0]])
+        halves = split_graphs(
+            self.cut, self.module.grey, (image, image_size), self.spec
+        )
+        proposals, regions = (
+            onnx_from_torch(half.module, half.example, half.spec) for half in halves
+        )
+        return SplitModels(cut=self.cut, proposals=proposals, regions=regions)
 
     def answer(self, frame: NetworkFrame) -> Answer:
         """Return PyTorch's outputs for one frame."""
@@ -210,4 +229,5 @@ def detector_graph(
         dynamic=(axes, {0: "batch"}),
         operators=operators,
     )
-    return Graph(module=module.eval(), spec=spec, members=(member,))
+    cut = None if architecture.split is None else architecture.split(member.network)
+    return Graph(module=module.eval(), spec=spec, members=(member,), cut=cut)

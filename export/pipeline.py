@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnxruntime
 
@@ -91,6 +91,7 @@ class _Export:
         graph = build(self.opened, self.bundle, frames)
         report("converting to ONNX", 0.15)
         path = self._convert(role, graph, frames)
+        self._split(role, graph, frames)
         report("reference outputs", 0.4)
         references = [graph.answer(frame) for frame in frames]
         self._record_golden(role, frames, references)
@@ -113,8 +114,26 @@ class _Export:
     def _convert(
         self, role: str, graph: NetworkGraph, frames: list[NetworkFrame]
     ) -> Path:
-        model = graph.onnx(frames)
-        path = self.folder / self.bundle.networks[role].file
+        return self._write(self.bundle.networks[role].file, graph.onnx(frames))
+
+    def _split(
+        self, role: str, graph: NetworkGraph, frames: list[NetworkFrame]
+    ) -> None:
+        """Write the halves of a network that suppresses its own proposals."""
+        models = graph.split(frames)
+        if models is None:
+            return
+        network = self.bundle.networks[role]
+        stem = network.file.removesuffix(".onnx")
+        network.split.proposals = f"{stem}.proposals.onnx"
+        network.split.regions = f"{stem}.regions.onnx"
+        network.split.nms_iou = models.cut.nms_iou
+        network.split.max_proposals = models.cut.max_proposals
+        self._write(network.split.proposals, models.proposals)
+        self._write(network.split.regions, models.regions)
+
+    def _write(self, file: str, model: Any) -> Path:
+        path = self.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(model.SerializeToString(deterministic=True))
         return path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spinert.export.architecture import SplitNetwork
 from spinert.export.onnx_from_torch import GraphSpec
 
-__all__ = ["SplitGraph", "split_graphs"]
+__all__ = ["SplitGraph", "SplitModels", "split_graphs"]
 
 _LEVELS: Final = ("p2", "p3", "p4", "p5")
 
@@ -28,6 +28,15 @@ class SplitGraph:
     module: nn.Module
     example: tuple[Tensor, ...]
     spec: GraphSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitModels:
+    """Both halves as `onnx.ModelProto`."""
+
+    cut: SplitNetwork
+    proposals: Any
+    regions: Any
 
 
 class _ProposalGraph(nn.Module):

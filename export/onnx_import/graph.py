@@ -37,6 +37,9 @@ class ImportedGraph:
         """Return the graph."""
         return self.model
 
+    def split(self, _frames: Sequence[NetworkFrame]) -> None:
+        """Return nothing: where to cut a foreign graph is not known."""
+
     def answer(self, frame: NetworkFrame) -> Arrays:
         """Return the outputs for one frame, without the batch axis."""
         outputs = self.runner.outputs([frame])

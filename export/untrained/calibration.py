@@ -30,8 +30,8 @@ LOGIT_STD: Final = 1.5
 SHARE_ABOVE_HALF: Final = 0.02
 
 _RESIDUAL_STD: Final = 0.3
-_LAST_OF_BLOCK: Final = ("conv3.norm", ".bn3")
-"""Norms at the end of a block, in ResNet and in EfficientNet."""
+_LAST_OF_BLOCK: Final = "conv3.norm"
+"""The norm at the end of a ResNet block."""
 
 
 @dataclass(frozen=True, kw_only=True)

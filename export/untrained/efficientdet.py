@@ -92,4 +92,6 @@ def calibrate_efficientdet(network: nn.Module, calibration: Calibration) -> None
     _bound(network.box_net.predict.conv_pw, codes, limits, generator)
     logits, _ = network.outputs(calibration.images)
     above = round(_SHARE_ABOVE_HALF * network.spec.top_k * logits.shape[0])
-    classifier.bias.sub_(logits.flatten().topk(above).values[-1])
+    # Between two candidates: a score of exactly 0.5 would flip with any rounding.
+    best = logits.flatten().topk(above + 1).values
+    classifier.bias.sub_(best[-2:].mean())

@@ -100,8 +100,9 @@ def _threshold_logits(network: RetinaNet, maps: list[Tensor]) -> None:
     logits = torch.cat([score(level).flatten() for level in maps])
     share = _SHARE_WITH_GROUPS if network.spec.head_groups else _SHARE_ABOVE_HALF
     wanted = max(1, round(share * network.spec.candidates * maps[0].shape[0]))
-    best = torch.topk(logits, wanted).values
-    score.bias.sub_(best[-1])
+    # Between two candidates: a score of exactly 0.5 would flip with any rounding.
+    best = torch.topk(logits, wanted + 1).values
+    score.bias.sub_(best[-2:].mean())
 
 
 @torch.no_grad()

@@ -153,3 +153,56 @@ def test_an_operator_that_needs_a_plugin_is_refused(tmp_path) -> None:
     frames = golden_frames(fixed_canvas())
     with pytest.raises(GraphError, match="NonZero"):
         exported(Finding(), tmp_path, frames)
+
+
+class Fixed(nn.Module):
+    """A detector that finds the same ten boxes everywhere."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        frames = image.shape[0]
+        corner = torch.arange(10)[None, :, None] * 100.0
+        boxes = (corner + torch.tensor([0.0, 0.0, 40.0, 60.0])).expand(frames, -1, -1)
+        scores = (0.3 + torch.arange(10)[None] / 16).expand(frames, -1)
+        labels = torch.arange(10)[None].expand(frames, -1)
+        return boxes + 0.0 * image.sum(dim=(2, 3))[:, :, None], scores, labels
+
+
+def fixed_detector(folder: Path, frames: list[NetworkFrame]) -> bytes:
+    outputs = ("boxes", "scores", "labels")
+    spec = GraphSpec(inputs=("image",), outputs=outputs, dynamic=({0: "batch"},))
+    model = onnx_from_torch(Fixed(), (batch(frames[:2])[0],), spec)
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def detections(frames: list[NetworkFrame], moved_px: float):
+    """Return references in which the best box lies elsewhere."""
+    answers = []
+    for frame in frames:
+        boxes, scores, labels = (v[0].numpy() for v in Fixed()(batch([frame])[0]))
+        boxes[9] += moved_px
+        answers.append({"boxes": boxes, "scores": scores, "labels": labels})
+    return answers
+
+
+def test_a_detector_that_loses_a_box_is_refused_in_fp16(tmp_path) -> None:
+    frames = golden_frames(fixed_canvas())
+    asked = golden(frames, detections(frames, 200), 1)
+    with pytest.raises(ParityError, match="detector in fp16: labels differ by 2"):
+        half_parity(fixed_detector(tmp_path, frames), asked, pb.Bundle(), "detector")
+
+
+@pytest.mark.parametrize(
+    ("moved_px", "lost", "boxes_px"), [(6, 0.0, 8.0), (200, 2.0, 64.0)]
+)
+def test_where_proposals_switch_what_is_lost_is_stated(
+    tmp_path, moved_px, lost, boxes_px
+) -> None:
+    frames = golden_frames(fixed_canvas())
+    bundle = pb.Bundle()
+    bundle.networks["detector"].split.nms_iou = 0.7
+    asked = golden(frames, detections(frames, moved_px), 1)
+    measured = half_parity(fixed_detector(tmp_path, frames), asked, bundle, "detector")
+    assert measured.tolerances["labels"] == lost
+    assert measured.tolerances["boxes"] == boxes_px
+    assert measured.tolerances["switched"] <= 0.4
