@@ -32,6 +32,8 @@ _OBJECTNESS_MEAN: Final = -4.0
 # Divided by 10, 10, 5, 5 in the network.
 _BOX_DELTA_STD: Final = (1.0, 1.0, 1.0, 1.0)
 _BISECTIONS: Final = 30
+_CLEAR_OF_HALF: Final = 0.01
+"""Logits."""
 
 
 def _values(conv: nn.Module, maps: Sequence[Tensor]) -> Tensor:
@@ -118,7 +120,8 @@ def _settle_background(network: FasterRCNN, logits: Tensor) -> None:
         share = (torch.softmax(raised, dim=1)[:, others] > 0.5).float().mean()
         low, high = (middle, high) if share > SHARE_ABOVE_HALF else (low, middle)
     bias = network.roi_heads["box_predictor"].cls_score.bias
-    bias[index] += high
+    # Not exactly where a score is 0.5: that would flip with any rounding.
+    bias[index] += high + _CLEAR_OF_HALF
 
 
 @torch.no_grad()
