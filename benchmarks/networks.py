@@ -21,7 +21,7 @@ from commands import run_spinert
 from harness import HERE, machine, write_json
 from rich.console import Console
 
-from spinert.export.architecture import CLASSIFIER
+from spinert.export.architecture import CLASSIFIER, Architecture
 from spinert.export.architectures import ARCHITECTURES
 
 SM = 86
@@ -29,6 +29,7 @@ SHORT_EDGE_PX, LONG_EDGE_PX = 320, 512
 # The other half of each bundle; the export cache makes it once.
 _CLASSIFIER = "densenet121"
 _DETECTOR = "retinanet_r50_fpn"
+_LETTERBOX_PX = 256
 _VARIANTS: dict[str, list[dict[str, int]]] = {
     "sparse_rcnn_r50_fpn": [{}, {"proposals": 300}],
     "sparse_rcnn_r101_fpn": [{}, {"proposals": 300}],
@@ -41,13 +42,14 @@ class Case:
     """One row of the table."""
 
     architecture: str
-    style: str
+    styles: tuple[str, ...]
+    """Layouts that differ in the spelling of keys alone: the network is the same."""
     options: dict[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         chosen = [f"{key}={value}" for key, value in self.options.items()]
-        return " ".join((self.architecture, self.style, *chosen))
+        return " ".join((self.architecture, *self.styles, *chosen))
 
     @property
     def role(self) -> str:
@@ -60,7 +62,7 @@ class Case:
     def recipe(self) -> str:
         """Write the recipe: this network, and a plain one in the other role."""
         mine = f'architecture = "{self.architecture}"\ncheckpoint = "untrained:1"\n'
-        mine += f'style = "{self.style}"\n'
+        mine += f'style = "{self.styles[0]}"\n'
         mine += "".join(f"options.{k} = {v}\n" for k, v in self.options.items())
         other = _DETECTOR if self.role == CLASSIFIER else _CLASSIFIER
         theirs = f'architecture = "{other}"\ncheckpoint = "untrained:1"\n'
@@ -69,25 +71,36 @@ class Case:
         text += f"[[classifier]]\n{parts[0]}[detector]\n{parts[1]}"
         text += "[golden]\nsizes = [[512, 408], [512, 408], [408, 512]]\n"
         text += "batch_sizes = [1, 2]\n"
-        if self.role == CLASSIFIER or not self.has_fixed_canvas:
-            text += "[bundle.networks.detector.input.canvas.shortest_edge]\n"
-            text += f"short_edge = {SHORT_EDGE_PX}\nmax_long_edge = {LONG_EDGE_PX}\n"
-        return text
+        canvas = "[bundle.networks.detector.input.canvas."
+        if self.role != CLASSIFIER and self.has_fixed_canvas:
+            edge = f"height = {_LETTERBOX_PX}\nwidth = {_LETTERBOX_PX}\n"
+            return f"{text}{canvas}letterbox]\n{edge}"
+        edges = f"short_edge = {SHORT_EDGE_PX}\nmax_long_edge = {LONG_EDGE_PX}\n"
+        return f"{text}{canvas}shortest_edge]\n{edges}"
 
 
 def cases() -> Iterator[Case]:
     for name, architecture in sorted(ARCHITECTURES.items()):
-        for style in architecture.styles:
+        for styles in _same_network(architecture):
             default = _VARIANTS.get(name, [{}])
-            for options in _ADAPTIVE.get((name, style.name), default):
-                yield Case(architecture=name, style=style.name, options=options)
+            for options in _ADAPTIVE.get((name, styles[0]), default):
+                yield Case(architecture=name, styles=styles, options=options)
+
+
+def _same_network(architecture: Architecture) -> list[tuple[str, ...]]:
+    """Group the layouts that lead to the same network."""
+    groups: dict[str, list[str]] = {}
+    for style in architecture.styles:
+        told = json.dumps([dict(style.options), dict(style.network)], sort_keys=True)
+        groups.setdefault(told, []).append(style.name)
+    return [tuple(names) for names in groups.values()]
 
 
 def measured(case: Case, folder: Path, environment: dict[str, str]) -> dict[str, Any]:
     """Export, prove and build one row."""
     recipe, bundle = folder / "recipe.toml", folder / "bundle"
     recipe.write_text(case.recipe())
-    row: dict[str, Any] = {"architecture": case.architecture, "style": case.style}
+    row: dict[str, Any] = {"architecture": case.architecture, "styles": case.styles}
     row |= {"options": case.options, "role": case.role}
     exported = run_spinert("export", recipe, "-o", bundle, environment=environment)
     row |= {"export_s": exported.seconds, "peak_rss_mib": exported.peak_rss_mib}

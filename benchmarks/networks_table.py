@@ -35,7 +35,7 @@ def _half(row: Mapping[str, Any]) -> str:
 
 def _engine(row: Mapping[str, Any]) -> str:
     for engine in row["build"].get("engines", []):
-        if engine["role"] == row["role"]:
+        if engine["network"] == row["role"]:
             return f"{engine['bytes'] / 1e6:.0f} MB, {engine['seconds']:.0f} s"
     return f"refused: {row['build'].get('error', '')}"
 
@@ -57,7 +57,7 @@ def table(results: Mapping[str, Any]) -> str:
         network = row["architecture"] + (f" ({chosen})" if chosen else "")
         if "error" in row:
             raise ValueError(f"{name} was not exported: {row['error']}")
-        cells = (network, row["style"], _figures(row["fp32"]), _half(row))
+        cells = (network, ", ".join(row["styles"]), _figures(row["fp32"]), _half(row))
         lines.append(f"| {' | '.join((*cells, _engine(row), _gate(row)))} |")
     return "\n".join(lines)
 
