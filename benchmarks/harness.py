@@ -140,3 +140,28 @@ def machine() -> dict[str, Any]:
 def write_json(path: Path, data: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=2) + "\n")
+
+
+def renew_readme(
+    marks: tuple[str, str],
+    results: dict[str, Any],
+    source: Path,
+    rows: Sequence[tuple[str, str, str]],
+) -> None:
+    """Write rows of (what, figure, target) between two marks of README.md."""
+    made = results["machine"]
+    lines = [
+        f"{results['date']}, {made['cpu']}, {made['cores']} cores, no GPU, "
+        f"ONNX Runtime {made['packages']['onnxruntime']}; "
+        f"all figures in `{source.name}`.",
+        "",
+        "| what | measured: median (smallest-largest) | target |",
+        "|---|---|---|",
+        *(f"| {what} | {figure} | {target} |" for what, figure, target in rows),
+    ]
+    page = HERE / "README.md"
+    start, end = marks
+    before, _, rest = page.read_text().partition(start)
+    _, _, after = rest.partition(end)
+    text = "\n".join(lines)
+    page.write_text(f"{before}{start}\n{text}\n{end}{after}")

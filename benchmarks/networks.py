@@ -25,11 +25,11 @@ from spinert.export.architecture import CLASSIFIER, Architecture
 from spinert.export.architectures import ARCHITECTURES
 
 SM = 86
-SHORT_EDGE_PX, LONG_EDGE_PX = 320, 512
+SHORT_EDGE_PX, LONG_EDGE_PX = 160, 256
 # The other half of each bundle; the export cache makes it once.
 _CLASSIFIER = "densenet121"
 _DETECTOR = "retinanet_r50_fpn"
-_LETTERBOX_PX = 256
+_LETTERBOX_PX = 128
 _VARIANTS: dict[str, list[dict[str, int]]] = {
     "sparse_rcnn_r50_fpn": [{}, {"proposals": 300}],
     "sparse_rcnn_r101_fpn": [{}, {"proposals": 300}],
@@ -69,7 +69,7 @@ class Case:
         parts = (mine, theirs) if self.role == CLASSIFIER else (theirs, mine)
         text = 'name = "row"\nversion = "1"\npreset = "vindr"\n'
         text += f"[[classifier]]\n{parts[0]}[detector]\n{parts[1]}"
-        text += "[golden]\nsizes = [[512, 408], [512, 408], [408, 512]]\n"
+        text += "[golden]\nsizes = [[320, 256], [320, 256], [256, 320]]\n"
         text += "batch_sizes = [1, 2]\n"
         canvas = "[bundle.networks.detector.input.canvas."
         if self.role != CLASSIFIER and self.has_fixed_canvas:

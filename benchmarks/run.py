@@ -13,7 +13,7 @@ from typing import Any
 import bench_front
 import bench_startup
 import bench_throughput
-from harness import HERE, machine, write_json
+from harness import HERE, machine, renew_readme, write_json
 from rich.console import Console
 from rich.table import Table
 from tiny_bundle import network_alone_ms, write_tiny_bundle
@@ -42,7 +42,7 @@ def main() -> None:
                     results[name] = measure()
                 write_json(arguments.output, results)
     if arguments.readme:
-        _renew_readme(results, arguments.output)
+        renew_readme((_START, _END), results, arguments.output, _rows(results))
     Console().print(_table(results))
     Console().print(f"written to {arguments.output}")
 
@@ -99,28 +99,6 @@ def _table(results: dict[str, Any]) -> Table:
     for row in _rows(results):
         table.add_row(*row)
     return table
-
-
-def _renew_readme(results: dict[str, Any], source: Path) -> None:
-    """Write the table between the marks of README.md."""
-    made = results["machine"]
-    lines = [
-        f"{results['date']}, {made['cpu']}, {made['cores']} cores, no GPU, "
-        f"ONNX Runtime {made['packages']['onnxruntime']}; "
-        f"all figures in `{source.name}`.",
-        "",
-        "| what | measured: median (smallest-largest) | target |",
-        "|---|---|---|",
-        *(
-            f"| {what} | {figure} | {target} |"
-            for what, figure, target in _rows(results)
-        ),
-    ]
-    page = HERE / "README.md"
-    before, _, rest = page.read_text().partition(_START)
-    _, _, after = rest.partition(_END)
-    text = "\n".join(lines)
-    page.write_text(f"{before}{_START}\n{text}\n{_END}{after}")
 
 
 if __name__ == "__main__":

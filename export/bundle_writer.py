@@ -82,18 +82,35 @@ def staged(directory: Path, *, replace: bool) -> Iterator[Path]:
     Owns the folder: it is gone after an exception, and `directory` is untouched.
 
     Raises:
-        DestinationError: `directory` holds something that must not be replaced.
+        DestinationError: `directory` holds something that must not be replaced, or
+            cannot be written, or there is no room.
     """
     _check_target(directory, replace=replace)
-    directory.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{directory.name}."
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as outer:
-        fresh = Path(outer) / "new"
-        fresh.mkdir()
-        yield fresh
-        if directory.exists():
-            directory.rename(Path(outer) / "old")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as outer:
+            fresh = Path(outer) / "new"
+            fresh.mkdir()
+            yield fresh
+            _swap(directory, fresh, Path(outer) / "old")
+    except OSError as error:
+        reason = error.strerror or "no reason given"
+        message = f"cannot be written: {reason}; make room or name another directory"
+        raise DestinationError(f"{directory}: {message}") from error
+
+
+def _swap(directory: Path, fresh: Path, old: Path) -> None:
+    """Put `fresh` in the place of `directory`; on failure what was there is back."""
+    was_there = directory.exists()
+    if was_there:
+        directory.rename(old)
+    try:
         fresh.rename(directory)
+    except OSError:
+        if was_there:
+            old.rename(directory)
+        raise
 
 
 def write_golden_image(path: Path, stored: npt.NDArray[np.uint16]) -> None:

@@ -17,6 +17,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -92,12 +93,13 @@ class ExportCache:
         try:
             fragment = _fragment(entry)
             _copy(entry, folder, fragment)
-            os.utime(entry)
         except (FileNotFoundError, ValueError, json_format.ParseError):
             # Damaged, or another process dropped it at this moment.
             _logger.warning("export cache: entry %s is damaged; made again", key[:12])
             shutil.rmtree(entry, ignore_errors=True)
             return None
+        with suppress(OSError):  # a cache that is mounted read-only serves all the same
+            os.utime(entry)
         del fragment.files[:]
         return fragment
 

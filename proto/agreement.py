@@ -109,6 +109,8 @@ class AgreementRule:
     """Same precision: candidate by candidate."""
     relevant_score: float = _RELEVANT_SCORE
     """Candidates below this are not looked at unless `exact`."""
+    score_floor: float = 0.0
+    """The bundle's own: candidates below this are not looked at even then."""
     switching: bool = False
     """The network suppresses its own proposals: another may stand in for one."""
     bundle: pb.Bundle = field(default_factory=pb.Bundle)
@@ -134,6 +136,7 @@ def rule_from_bundle(
         tolerances=TOLERANCES[precision] if tolerances is None else tolerances,
         exact=precision == FP32,
         relevant_score=network.detection.score_floor or _RELEVANT_SCORE,
+        score_floor=network.detection.score_floor,
         switching=network.HasField("split"),
         bundle=bundle,
     )
@@ -157,7 +160,7 @@ def agreement(expected: Answer, actual: Answer, rule: AgreementRule) -> Agreemen
         gap = _difference(expected["logits"], actual["logits"])
         return Agreement(differences={"logits": gap}, decision_flips=flips)
     if rule.exact:
-        pairs = exact_pairs(expected, actual, rule.tolerances)
+        pairs = exact_pairs(expected, actual, rule.tolerances, rule.score_floor)
         differences = _exact_differences(expected, actual, pairs)
     else:
         unsure = rule.bundle.fusion.low_confidence_cutoff or _UNSURE_BELOW

@@ -314,7 +314,7 @@ class Split(_message.Message):
     def __init__(self, proposals: _Optional[str] = ..., regions: _Optional[str] = ..., nms_iou: _Optional[float] = ..., max_proposals: _Optional[int] = ...) -> None: ...
 
 class DetectionRule(_message.Message):
-    __slots__ = ("candidates", "score_floor", "nms_iou", "nms_class_wise", "max_detections", "min_box_edge_px", "score_comparison")
+    __slots__ = ("candidates", "score_floor", "nms_iou", "nms_class_wise", "max_detections", "min_box_edge_px", "score_comparison", "clip_before_nms")
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     SCORE_FLOOR_FIELD_NUMBER: _ClassVar[int]
     NMS_IOU_FIELD_NUMBER: _ClassVar[int]
@@ -322,6 +322,7 @@ class DetectionRule(_message.Message):
     MAX_DETECTIONS_FIELD_NUMBER: _ClassVar[int]
     MIN_BOX_EDGE_PX_FIELD_NUMBER: _ClassVar[int]
     SCORE_COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    CLIP_BEFORE_NMS_FIELD_NUMBER: _ClassVar[int]
     candidates: int
     score_floor: float
     nms_iou: float
@@ -329,7 +330,8 @@ class DetectionRule(_message.Message):
     max_detections: int
     min_box_edge_px: float
     score_comparison: Comparison
-    def __init__(self, candidates: _Optional[int] = ..., score_floor: _Optional[float] = ..., nms_iou: _Optional[float] = ..., nms_class_wise: bool = ..., max_detections: _Optional[int] = ..., min_box_edge_px: _Optional[float] = ..., score_comparison: _Optional[_Union[Comparison, str]] = ...) -> None: ...
+    clip_before_nms: bool
+    def __init__(self, candidates: _Optional[int] = ..., score_floor: _Optional[float] = ..., nms_iou: _Optional[float] = ..., nms_class_wise: bool = ..., max_detections: _Optional[int] = ..., min_box_edge_px: _Optional[float] = ..., score_comparison: _Optional[_Union[Comparison, str]] = ..., clip_before_nms: bool = ...) -> None: ...
 
 class Combination(_message.Message):
     __slots__ = ("rule", "probability_clip", "weights")

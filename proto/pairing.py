@@ -37,9 +37,15 @@ class Pairs:
 
 
 def exact_pairs(
-    expected: _Answer, actual: _Answer, tolerances: Mapping[str, float]
+    expected: _Answer,
+    actual: _Answer,
+    tolerances: Mapping[str, float],
+    score_floor: float = 0.0,
 ) -> Pairs:
     """Pair two lists of K candidates without regard to the order of equal scores.
+
+    Candidates below the floor are not looked at: nobody will see them, and where a
+    network keeps the best of every level, which of two equals came last is chance.
 
     A candidate that is found again in its own place is paired at once. Every other
     takes the unused candidate of its label, within the score tolerance, whose box is
@@ -53,7 +59,8 @@ def exact_pairs(
     in_place &= _box_gaps(expected["boxes"], actual["boxes"]) <= tolerances["boxes"]
     partner = np.where(in_place, np.arange(len(scores)), -1)
     free = ~in_place
-    left = np.flatnonzero(free)
+    seen = ~(scores < score_floor)
+    left = np.flatnonzero(free & seen)
     for index in left[np.argsort(-scores[left], kind="stable")]:
         fits = free & (actual["labels"] == expected["labels"][index])
         fits &= np.abs(found - scores[index]) <= tolerance
@@ -63,8 +70,8 @@ def exact_pairs(
         gaps = _box_gaps(actual["boxes"][choices], expected["boxes"][index])
         partner[index] = choices[gaps.argmin()]
         free[partner[index]] = False
-    edge = _last(expected) + tolerance
-    paired = np.flatnonzero(partner >= 0)
+    edge = max(_last(expected), score_floor) + tolerance
+    paired = np.flatnonzero((partner >= 0) & seen)
     return Pairs(
         expected=paired,
         actual=partner[paired],

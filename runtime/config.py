@@ -151,6 +151,10 @@ class BackendSettings:
     precision: str = ""
     """Of the networks' graphs: "fp32" or "fp16"; empty: the backend's own choice."""
 
+    cuda_graphs: bool = True
+    """Launch batches of shapes that come back as one CUDA graph each, where the
+    backend can. Takes device memory for each shape."""
+
     fallback: str = ""
     """Serves while `name` is made ready, and if it never is; every answer says
     `degraded` then. "onnxruntime" or empty: none, wait for `name`."""

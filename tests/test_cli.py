@@ -38,7 +38,15 @@ def folder(tmp_path) -> Path:
 
 def test_help_names_every_command_and_the_disclaimer():
     text = spinert("--help").stdout
-    for word in ("export", "inspect", "verify", "serve", "analyze", "not a medical"):
+    for word in (
+        "export",
+        "inspect",
+        "verify",
+        "build",
+        "serve",
+        "analyze",
+        "not a medical",
+    ):
         assert word in text
 
 
@@ -141,7 +149,7 @@ def test_serve_check_validates_without_serving(bundle, tmp_path):
     assert "valid" in done.stdout
     done = spinert("serve", "--bundle", bundle, "--config", bad, "--check", code=2)
     assert "unknown key 'port'" in done.stderr
-    good.write_text("[backend]\nname = 'tensort'\n")
+    good.write_text("[backend]\nname = 'tensort'\nfallback = 'onnxruntime'\n")
     done = spinert("serve", "--bundle", bundle, "--config", good, "--check", code=2)
     assert "unknown backend 'tensort'" in done.stderr
 

@@ -64,13 +64,18 @@ def style_of_file(
     """Return the style whose marker is in the file; of several, one that fits whole.
 
     Raises:
-        CheckpointError: None is, so the file is of another architecture.
+        CheckpointError: None is, so the file is of another architecture; or several fit
+            equally well, and their settings differ in what no key tells.
     """
     first = style_from_tensors(tensors, architecture.styles, source)
     marked = _marked(tensors, {"": architecture})
     if len(marked) == 1:
         return first
     fullest = _fullest(tensors, marked)
+    if len(fullest) > 1:
+        choices = " or ".join(f'style = "{style.name}"' for _, _, style in fullest)
+        message = f"{source}: the keys do not tell which layout it is; set {choices}"
+        raise CheckpointError(message)
     return fullest[0][2] if fullest else first
 
 

@@ -2,7 +2,7 @@
 
 effdet has two forms of D0 to D5, `tf_efficientdet_*` and `efficientdet_*`, and the
 former alone of D6 and D7. D0 to D3 are told apart by their keys; D4 and D5 have the
-same keys in both forms, so that the plain one must be named: `style = "effdet"`.
+same keys in both forms, so that a recipe has to name one: `style = "effdet"`.
 Training code may order the norms of the heads by level instead of by repeat
 (`head_bn_level_first`): those are the styles with `_level_first`.
 
@@ -113,13 +113,14 @@ def _network(edge: int) -> Mapping[str, Any]:
                 "nms_class_wise": True,
                 "max_detections": 100,
                 "min_box_edge_px": 0.0,
+                "clip_before_nms": True,
             },
         }
     )
 
 
 def _styles(level: Level) -> tuple[Style, ...]:
-    """Return the key layouts of one size; the first that fits a file is taken."""
+    """Return the key layouts of one size."""
     forms: list[tuple[str, Mapping[str, Option]]] = [("effdet_tf", _TF)]
     told_by_bias = False
     if level.plain is not None:

@@ -53,10 +53,8 @@ ARITHMETIC: Final = frozenset(
         "Gelu",
         "HardSigmoid",
         "HardSwish",
-        # TensorRT takes mean and variance of normalisations in float32
-        # (INormalizationLayer, setComputePrecision), and so does ONNX Runtime.
-        "GroupNormalization",
-        "InstanceNormalization",
+        # A few hundred values of one vector. TensorRT takes their mean and variance
+        # in float32 (INormalizationLayer, setComputePrecision), as ONNX Runtime does.
         "LayerNormalization",
         "LeakyRelu",
         "Max",
@@ -91,6 +89,8 @@ KEPT: Final[Mapping[str, str]] = MappingProxyType(
         "Div": "a quotient may leave half's range",
         "Exp": "an exponential may leave half's range",
         "GlobalAveragePool": "a mean of many values",
+        "GroupNormalization": "mean and variance of many values",
+        "InstanceNormalization": "mean and variance of many values",
         "Pow": "squares may leave half's range",
         "Reciprocal": "a quotient may leave half's range",
         "ReduceMean": "a mean of many values",

@@ -2,11 +2,11 @@
 
 Modules are named as in `effdet` 0.4.1. What follows the heads is `DetBenchPredict`
 up to the class-wise NMS, which is the host's: the highest class scores of all anchors
-are chosen, decoded and cut to the image. Two things differ. effdet takes the best 5000
-and this network `top_k` of them, because TensorRT's TopK layer selects 3840 at most;
-it matters only where more than `top_k - 100` of the best are suppressed. And effdet
-cuts boxes at the image's size times the scale, this network at the resized image's
-whole pixels: less than one pixel, and the same place once scaled back.
+are chosen and decoded. effdet takes the best 5000 and this network `top_k` of them,
+because TensorRT's TopK layer selects 3840 at most; it matters only where more than
+`top_k - 100` of the best are suppressed. effdet cuts boxes at the image's size times
+the scale, which need not be whole: the host does (`clip_before_nms`), and this network
+only keeps boxes from growing without bounds, one pixel further out.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ MAX_TOP_K: Final = 3840
 
 _FIRST_LEVEL: Final = 3
 _EPS: Final = 1e-3
+_MARGIN: Final = 1
+"""Pixels: the valid size is truncated, so that the image's edge lies within these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +183,8 @@ class EfficientDet(nn.Module):
             image_size: int32 (N,2), valid (height, width).
 
         Returns:
-            boxes float32 (N,top_k,4), xyxy in network-input pixels, cut to the valid
-            size; scores float32 (N,top_k); labels int64 (N,top_k).
+            boxes float32 (N,top_k,4), xyxy in network-input pixels, cut one pixel
+            beyond the valid size; scores float32 (N,top_k); labels int64 (N,top_k).
 
         Raises:
             GraphError: The input is too small for `top_k` candidates.
@@ -199,5 +201,5 @@ class EfficientDet(nn.Module):
         labels = index - place * classes
         chosen = torch.gather(codes, 1, place[:, :, None].expand(-1, -1, 4))
         own = table.index_select(0, place.flatten()).reshape(*place.shape, 4)
-        boxes = clipped_boxes(_decoded(chosen, own), image_size)
+        boxes = clipped_boxes(_decoded(chosen, own), image_size + _MARGIN)
         return boxes, torch.sigmoid(best), labels

@@ -17,6 +17,7 @@ from spinert.export.networks.anchors import (
     AnchorLevel,
     AnchorSpec,
     anchor_levels,
+    by_anchor,
     octaves,
 )
 from spinert.export.networks.box_coding import clipped_boxes, moved_boxes
@@ -146,14 +147,7 @@ class RetinaNetHead(nn.Module):
         """
         logits = self.cls_score(self.cls_subnet(level))
         deltas = self.bbox_pred(self.bbox_subnet(level))
-        return _by_anchor(logits, self.classes), _by_anchor(deltas, 4)
-
-
-def _by_anchor(maps: Tensor, values: int) -> Tensor:
-    """Turn (N, anchors * values, H, W) into (N, H * W * anchors, values)."""
-    n, channels, height, width = maps.shape
-    split = maps.view(n, channels // values, values, height, width)
-    return split.permute(0, 3, 4, 1, 2).reshape(n, -1, values)
+        return by_anchor(logits, self.classes), by_anchor(deltas, 4)
 
 
 class RetinaNet(nn.Module):

@@ -9,6 +9,7 @@ spread around the threshold and the detector's scores around one half.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,8 @@ __all__ = [
     "middle_of_widest_gap",
     "seed_linear",
     "standardise",
+    "standardise_maps",
+    "values_on_maps",
     "vary_channels",
 ]
 
@@ -69,13 +72,21 @@ def vary_channels(network: nn.Module, generator: Generator) -> None:
                 module.bias.mul_(_RESIDUAL_STD)
 
 
-def measure_norms(network: nn.Module, backbone: nn.Module, images: Tensor) -> None:
-    """Set the running statistics of every batch norm to those of these images."""
+def measure_norms(
+    network: nn.Module, part: Callable[[Tensor], object], x: Tensor
+) -> None:
+    """Set the running statistics of batch norms to those of one pass.
+
+    Args:
+        network: All of its norms are told to.
+        part: Of the network; only norms that it passes are measured.
+        x: What `part` is given.
+    """
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
     network.train()
-    backbone(images)
+    part(x)
     network.eval()
 
 
@@ -109,3 +120,19 @@ def standardise(linear: nn.Linear, x: Tensor, deviations: Tensor) -> None:
     raw = linear(x).flatten(0, -2)
     linear.weight.mul_((deviations / raw.std(dim=0))[:, None])
     linear.bias.copy_(-linear(x).flatten(0, -2).mean(dim=0))
+
+
+def values_on_maps(conv: nn.Module, maps: Sequence[Tensor]) -> Tensor:
+    """Return a convolution's outputs on all maps and frames, (C, positions)."""
+    outputs = [conv(level).transpose(0, 1).flatten(1) for level in maps]
+    return torch.cat(outputs, dim=1)
+
+
+def standardise_maps(
+    conv: nn.Conv2d, maps: Sequence[Tensor], deviations: Tensor
+) -> None:
+    """Make each output channel zero on average, with these deviations (C,)."""
+    conv.bias.zero_()
+    factors = deviations / values_on_maps(conv, maps).std(dim=1)
+    conv.weight.mul_(factors[:, None, None, None])
+    conv.bias.copy_(-values_on_maps(conv, maps).mean(dim=1))

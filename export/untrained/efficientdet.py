@@ -8,7 +8,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from spinert.export.networks.efficientdet import EfficientDet
-from spinert.export.untrained.calibration import Calibration, vary_channels
+from spinert.export.untrained.calibration import (
+    Calibration,
+    measure_norms,
+    vary_channels,
+)
 
 __all__ = ["calibrate_efficientdet"]
 
@@ -36,15 +40,6 @@ def _damp_branches(network: EfficientDet) -> None:
         for block in stage:
             if block.skip:
                 block.last_norm.weight.mul_(_BRANCH_WEIGHT)
-
-
-def _measure_norms(network: EfficientDet, images: Tensor) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    network.train()
-    network.outputs(images)
-    network.eval()
 
 
 def _bound(
@@ -83,7 +78,7 @@ def calibrate_efficientdet(network: nn.Module, calibration: Calibration) -> None
     vary_channels(network, generator)
     _seed_fusion(network, generator)
     _damp_branches(network)
-    _measure_norms(network, calibration.images)
+    measure_norms(network, network.outputs, calibration.images)
     logits, codes = network.outputs(calibration.images)
     classifier = network.class_net.predict.conv_pw
     limits = torch.full((network.spec.classes,), _LOGIT_LIMIT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -17,6 +16,7 @@ from spinert.export.untrained.calibration import (
     measure_norms,
     seed_linear,
     standardise,
+    standardise_maps,
     vary_channels,
 )
 
@@ -34,20 +34,6 @@ _BOX_DELTA_STD: Final = (1.0, 1.0, 1.0, 1.0)
 _BISECTIONS: Final = 30
 _CLEAR_OF_HALF: Final = 0.01
 """Logits."""
-
-
-def _values(conv: nn.Module, maps: Sequence[Tensor]) -> Tensor:
-    """Return a convolution's outputs on all maps and frames, (C, positions)."""
-    outputs = [conv(level).transpose(0, 1).flatten(1) for level in maps]
-    return torch.cat(outputs, dim=1)
-
-
-def _standardise(conv: nn.Conv2d, maps: Sequence[Tensor], deviations: Tensor) -> None:
-    """Make each output channel zero on average, with these deviations (C,)."""
-    conv.bias.zero_()
-    factors = deviations / _values(conv, maps).std(dim=1)
-    conv.weight.mul_(factors[:, None, None, None])
-    conv.bias.copy_(-_values(conv, maps).mean(dim=1))
 
 
 def _settle_levels(network: FasterRCNN, images: Tensor) -> list[Tensor]:
@@ -69,14 +55,14 @@ def _settle_proposals(network: FasterRCNN, levels: list[Tensor]) -> None:
     convs = [m for m in head.conv.modules() if isinstance(m, nn.Conv2d)]
     maps = levels
     for conv in convs:
-        _standardise(conv, maps, torch.ones(conv.out_channels))
+        standardise_maps(conv, maps, torch.ones(conv.out_channels))
         maps = [functional.relu(conv(level)) for level in maps]
     per_cell = network.spec.rpn.anchors.per_cell
     deviations = torch.full((per_cell,), _OBJECTNESS_STD)
-    _standardise(head.objectness_logits, maps, deviations)
+    standardise_maps(head.objectness_logits, maps, deviations)
     head.objectness_logits.bias.add_(_OBJECTNESS_MEAN)
     deviations = torch.tensor(_ANCHOR_DELTA_STD).repeat(per_cell)
-    _standardise(head.anchor_deltas, maps, deviations)
+    standardise_maps(head.anchor_deltas, maps, deviations)
 
 
 def _settle_regions(network: FasterRCNN, pooled: Tensor) -> None:
@@ -87,7 +73,7 @@ def _settle_regions(network: FasterRCNN, pooled: Tensor) -> None:
             x = x.flatten(1)
             standardise(layer, x, torch.ones(layer.out_features))
         else:
-            _measure(layer, x)
+            measure_norms(layer, layer, x)
         x = functional.relu(layer(x))
     boxes = predictor.bbox_pred.out_features // len(_BOX_DELTA_STD)
     deviations = torch.tensor(_BOX_DELTA_STD).repeat(boxes)
@@ -95,15 +81,6 @@ def _settle_regions(network: FasterRCNN, pooled: Tensor) -> None:
     score = predictor.cls_score
     standardise(score, x, torch.full((score.out_features,), LOGIT_STD))
     _settle_background(network, score(x))
-
-
-def _measure(conv: nn.Module, x: Tensor) -> None:
-    """Set the statistics of a convolution's norm to those of `x`."""
-    for norm in (m for m in conv.modules() if isinstance(m, nn.BatchNorm2d)):
-        norm.momentum = 1.0
-    conv.train()
-    conv(x)
-    conv.eval()
 
 
 def _settle_background(network: FasterRCNN, logits: Tensor) -> None:

@@ -13,6 +13,8 @@ from spinert.export.networks.retinanet import RetinaNet
 from spinert.export.untrained.calibration import (
     Calibration,
     measure_norms,
+    standardise_maps,
+    values_on_maps,
     vary_channels,
 )
 
@@ -22,8 +24,9 @@ __all__ = ["calibrate_retinanet"]
 # These leave fewer than `top_k` scores of a level above the floor of 0.05, so that it
 # does not matter which of two almost equal ones comes last. Frames differ tenfold,
 # but for group normalisation, which takes out their contrast.
-_LOGIT_STD: Final = 3.0
-_SHARE_ABOVE_HALF: Final = 0.005
+_LOGIT_STD: Final = 2.2
+_SHARE_ABOVE_HALF: Final = 0.002
+_LOCAL: Final = 0.8
 _SHARE_WITH_GROUPS: Final = 0.02
 # Anchors are up to 800 pixels long: larger deltas would make pixels of roundings.
 _DELTA_STD: Final = (0.06, 0.06, 0.03, 0.03)
@@ -32,24 +35,11 @@ _DELTA_STD: Final = (0.06, 0.06, 0.03, 0.03)
 _LEVEL_STD: Final = (1.0, 1.2, 1.5, 1.9, 2.6)
 
 
-def _values(conv: nn.Module, maps: Sequence[Tensor]) -> Tensor:
-    """Return a convolution's outputs on all maps and frames, (C, positions)."""
-    outputs = [conv(level).transpose(0, 1).flatten(1) for level in maps]
-    return torch.cat(outputs, dim=1)
-
-
 def _scale(conv: nn.Conv2d, maps: Sequence[Tensor], deviation: float = 1.0) -> None:
     """Scale a convolution to outputs of this deviation; channels keep their ratios."""
-    factor = deviation / _values(conv, maps).std()
+    factor = deviation / values_on_maps(conv, maps).std()
     conv.weight.mul_(factor)
     conv.bias.mul_(factor)
-
-
-def _standardise(conv: nn.Conv2d, maps: Sequence[Tensor], deviations: Tensor) -> None:
-    """Make each output channel zero on average, with these deviations (C,)."""
-    conv.bias.zero_()
-    conv.weight.mul_((deviations / _values(conv, maps).std(dim=1))[:, None, None, None])
-    conv.bias.copy_(-_values(conv, maps).mean(dim=1))
 
 
 def _settle_levels(network: RetinaNet, images: Tensor) -> None:
@@ -70,9 +60,12 @@ def _settle_levels(network: RetinaNet, images: Tensor) -> None:
 
 
 def _make_local(tower: nn.Sequential) -> None:
-    """Let a tower see contrast but not brightness, which differs between frames."""
+    """Let a tower see little of brightness, which differs between frames.
+
+    Without any of it, contrast would be a small difference of large roundings.
+    """
     first = tower[0]
-    first.weight.sub_(first.weight.mean(dim=(2, 3), keepdim=True))
+    first.weight.sub_(_LOCAL * first.weight.mean(dim=(2, 3), keepdim=True))
     if first.bias is not None:
         first.bias.zero_()
 
@@ -119,8 +112,8 @@ def calibrate_retinanet(network: nn.Module, calibration: Calibration) -> None:
     head = network.head
     boxes = _settle_tower(head.bbox_subnet, maps)
     deviations = torch.tensor(_DELTA_STD).repeat(network.spec.anchors.per_cell)
-    _standardise(head.bbox_pred, boxes, deviations)
+    standardise_maps(head.bbox_pred, boxes, deviations)
     scores = _settle_tower(head.cls_subnet, maps)
     count = head.cls_score.out_channels
-    _standardise(head.cls_score, scores, torch.full((count,), _LOGIT_STD))
+    standardise_maps(head.cls_score, scores, torch.full((count,), _LOGIT_STD))
     _threshold_logits(network, scores)

@@ -75,7 +75,10 @@ class Capabilities:
     concurrent_batches: int = 1
     """Batches of one network that may be in `run` at once, in a thread each."""
     operators: tuple[str, ...] = ()
-    """What it runs of the ONNX operators that not every backend runs."""
+    """What it runs of the ONNX operators that not every backend runs, or
+    `forms.EVERY_STANDARD_OPERATOR`."""
+    variant: str = ""
+    """What else its answers may depend on, e.g. "CUDA graphs"."""
 
 
 class Backend(Protocol):
@@ -128,6 +131,14 @@ class Backend(Protocol):
 @runtime_checkable
 class CompiledBackend(Protocol):
     """What a backend that runs engines offers besides `Backend`."""
+
+    @property
+    def engine_sha256s(self) -> Mapping[str, str]:
+        """Return the SHA-256 of each loaded engine, by role.
+
+        Two builds of one key may differ: kernels are chosen by their times.
+        """
+        ...
 
     @property
     def engine_directories(self) -> Mapping[str, Path]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.errors import BackendUnavailable, Reason
 
-__all__ = ["Form", "chosen_form"]
+__all__ = ["EVERY_STANDARD_OPERATOR", "Form", "chosen_form"]
+
+EVERY_STANDARD_OPERATOR: Final = "*"
+"""Stands in `Capabilities.operators` for all that the ONNX standard has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,13 +40,14 @@ def chosen_form(
         role: The network's name in the bundle, for messages.
         network: What the bundle says of it.
         precision: "fp32" or "fp16".
-        operators: The special operators that the backend runs.
+        operators: The special operators that the backend runs, or
+            `EVERY_STANDARD_OPERATOR`.
 
     Raises:
         BackendUnavailable: The bundle has no such graph; says how to get one.
     """
     forms = [form for form in _forms(network) if form.precision == precision]
-    runnable = [form for form in forms if set(form.operators) <= set(operators)]
+    runnable = [form for form in forms if not _lacking(form, operators)]
     if runnable:
         return max(runnable, key=lambda form: len(form.operators))
     raise BackendUnavailable(
@@ -69,6 +74,12 @@ def _forms(network: pb.Network) -> Iterator[Form]:
         )
 
 
+def _lacking(form: Form, operators: Collection[str]) -> set[str]:
+    if EVERY_STANDARD_OPERATOR in operators:
+        return set()
+    return set(form.operators) - set(operators)
+
+
 def _missing(role: str, network: pb.Network, precision: str) -> str:
     present = ", ".join(sorted({form.precision for form in _forms(network)}))
     return (
@@ -78,8 +89,7 @@ def _missing(role: str, network: pb.Network, precision: str) -> str:
 
 
 def _unsupported(role: str, forms: list[Form], operators: Collection[str]) -> str:
-    lacking = sorted({name for form in forms for name in form.operators})
-    names = ", ".join(name for name in lacking if name not in operators)
+    names = ", ".join(sorted(set().union(*(_lacking(f, operators) for f in forms))))
     way_out = "export it without, or configure another backend"
     if names == "RoiAlign":
         way_out = (

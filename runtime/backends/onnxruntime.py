@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Arrays, BackendOptions, Capabilities
+from spinert.runtime.backends.forms import EVERY_STANDARD_OPERATOR
 from spinert.runtime.backends.ort_session import checked_session, session_options
 from spinert.runtime.errors import BackendError, BackendUnavailable, Reason
 
@@ -17,7 +18,6 @@ __all__ = ["OnnxRuntimeBackend"]
 logger = logging.getLogger(__name__)
 
 _PROVIDER: Final = "CPUExecutionProvider"
-_OPERATORS: Final = ("RoiAlign",)
 _DEFAULT_PRECISION: Final = "fp32"
 
 
@@ -64,7 +64,7 @@ class OnnxRuntimeBackend:
             device="cpu",
             threads=self._threads,
             concurrent_networks=True,
-            operators=_OPERATORS,
+            operators=(EVERY_STANDARD_OPERATOR,),
         )
 
     def load(self, role: str, onnx: Path, network: pb.Network) -> None:

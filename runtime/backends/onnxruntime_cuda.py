@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 from collections import Counter, OrderedDict
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +15,8 @@ import numpy.typing as npt
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Arrays, BackendOptions, Capabilities
+from spinert.runtime.backends.cuda_libraries import cudnn_version, load_libraries
+from spinert.runtime.backends.forms import EVERY_STANDARD_OPERATOR
 from spinert.runtime.backends.ort_session import checked_session, session_options
 from spinert.runtime.compiled.gpu import Gpu, gpu_of_this_machine
 from spinert.runtime.device.errors import CODES_BY_TEXT, OUT_OF_MEMORY, CudaFailure
@@ -33,7 +33,6 @@ __all__ = ["CudaBackend"]
 logger = logging.getLogger(__name__)
 
 _PROVIDER: Final = "CUDAExecutionProvider"
-_OPERATORS: Final = ("RoiAlign",)
 _DEFAULT_PRECISION: Final = "fp16"
 _DEVICE: Final = "cuda"
 _GPU_INDEX: Final = 0
@@ -131,7 +130,8 @@ class CudaBackend:
         self._threads = options.threads or 1
         self._guard = Guard(_failure_from_exception, lambda: True)
         self._networks: dict[str, _Network] = {}
-        _load_libraries(self._ort)
+        load_libraries(self._ort)
+        self._cudnn = cudnn_version()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -144,7 +144,8 @@ class CudaBackend:
             device=f"{gpu.name} (sm_{gpu.sm}), driver {gpu.driver}",
             threads=0,
             concurrent_networks=True,
-            operators=_OPERATORS,
+            operators=(EVERY_STANDARD_OPERATOR,),
+            variant=self._cudnn,
         )
 
     def load(self, role: str, onnx: Path, network: pb.Network) -> None:
@@ -262,16 +263,6 @@ def _refuse_host(ort: Any, role: str, session: Any) -> None:
     if on_host:
         named = ", ".join(f"{count} {op}" for op, count in sorted(on_host.items()))
         logger.info("network %s: on the host run %s", role, named)
-
-
-def _load_libraries(ort: Any) -> None:
-    """Load CUDA and cuDNN from the packages of NVIDIA, where they are installed."""
-    said = io.StringIO()
-    # It prints what it did not find; whether that matters shows at the first session.
-    with redirect_stdout(said):
-        ort.preload_dlls()
-    if text := said.getvalue().strip():
-        logger.info("onnxruntime: %s", " | ".join(text.splitlines()))
 
 
 def _failure_from_exception(error: Exception) -> CudaFailure | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,7 @@ from spinert.runtime.errors import (
 )
 from spinert.runtime.tensor_rt.engine import LoadedEngine, engine_from_plan, refit
 from spinert.runtime.tensor_rt.jit_cache import JitCache
+from spinert.runtime.tensor_rt.lifetime import nothing_kept_by_errors
 from spinert.runtime.tensor_rt.runner import SLOTS, Runner
 
 __all__ = ["Obtain", "TensorRtBackend", "tensorrt_backend", "tensorrt_rtx_backend"]
@@ -69,6 +71,14 @@ def tensorrt_rtx_backend(options: BackendOptions) -> TensorRtBackend:
     return _opened("tensorrt-rtx", options)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Origin:
+    """Where a loaded engine came from; the engine itself is on the device."""
+
+    directory: Path
+    sha256: str
+
+
 class TensorRtBackend:
     """Runs each network on streams of its own, all on one device.
 
@@ -93,13 +103,14 @@ class TensorRtBackend:
             obtain: Where engines come from.
         """
         self._precision = options.precision or _DEFAULT_PRECISION
+        self._captures = options.cuda_graphs and device.captures_graphs
         self._max_graphs = _MAX_GRAPHS if options.cuda_graphs else 0
         self._flavour = flavour
         self._device = device
         self._obtain = obtain
         self._jit: list[JitCache] = []
         self._runners: dict[str, Runner] = {}
-        self._directories: dict[str, Path] = {}
+        self._engines: dict[str, _Origin] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -114,12 +125,18 @@ class TensorRtBackend:
             concurrent_networks=True,
             concurrent_batches=SLOTS,
             operators=self._flavour.product.operators,
+            variant="CUDA graphs" if self._captures else "",
         )
 
     @property
     def engine_directories(self) -> Mapping[str, Path]:
         """Return the folder of each loaded engine in the engine cache, by role."""
-        return dict(self._directories)
+        return {role: engine.directory for role, engine in self._engines.items()}
+
+    @property
+    def engine_sha256s(self) -> Mapping[str, str]:
+        """Return the SHA-256 of each loaded engine, by role."""
+        return {role: engine.sha256 for role, engine in self._engines.items()}
 
     def load(self, role: str, onnx: Path, network: pb.Network) -> None:
         """Load the engine of `onnx`, building it first where the cache has none.
@@ -134,20 +151,8 @@ class TensorRtBackend:
             role=role, onnx=onnx, precision=self._precision, network=network
         )
         # The builder and the engine use whatever context is current.
-        with self._device.current():
-            obtained = self._obtain(source)
-            stored = obtained.engine
-            engine = engine_from_plan(
-                self._flavour, role, stored.plan, stored.directory
-            )
-            if obtained.key.stripped:
-                refit(engine, onnx)
-            engine.signature.require(role, network)
-            self._runners[role] = self._runner(engine)
-        self._directories[role] = stored.directory
-        if engine.jit:
-            engine.jit.save()
-            self._jit.append(engine.jit)
+        with self._device.current(), nothing_kept_by_errors():
+            self._load(source)
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
         """Run one batch; see the Protocol.
@@ -171,11 +176,25 @@ class TensorRtBackend:
             stack.callback(self._device.close)
             with suppress(DeviceLost):
                 stack.enter_context(self._device.current())
-                for jit in kernels:
-                    jit.save()
             for runner in runners.values():
                 stack.callback(runner.close)
-        self._directories.clear()
+            with suppress(DeviceLost), self._device.current():
+                for jit in kernels:
+                    jit.save()
+        self._engines.clear()
+
+    def _load(self, source: Source) -> None:
+        role, obtained = source.role, self._obtain(source)
+        stored = obtained.engine
+        engine = engine_from_plan(self._flavour, role, stored.plan, stored.directory)
+        if obtained.key.stripped:
+            refit(engine, source.onnx, obtained.key.onnx_sha256)
+        engine.signature.require(role, source.network)
+        self._runners[role] = self._runner(engine)
+        self._engines[role] = _Origin(directory=stored.directory, sha256=stored.sha256)
+        if engine.jit:
+            engine.jit.save()
+            self._jit.append(engine.jit)
 
     def _runner(self, engine: LoadedEngine) -> Runner:
         try:

@@ -159,12 +159,12 @@ class EngineCache:
         ]
         return min(found, key=len, default=())
 
-    def prune(self, keep_bytes: int, used: Collection[EngineKey] = ()) -> int:
+    def prune(self, keep_bytes: int, used: Collection[str] = ()) -> int:
         """Remove the engines not used for longest until the rest fits.
 
         Args:
             keep_bytes: What may stay on disk.
-            used: Keys of engines that stay whatever their size.
+            used: Digests of engines that stay whatever their size.
 
         Returns:
             The number of engines removed.
@@ -173,8 +173,7 @@ class EngineCache:
             BackendUnavailable: The directory cannot be read or written.
         """
         with storage_errors(self.root):
-            digests = frozenset(key.digest() for key in used)
-            return pruned(self.root, keep_bytes, digests)
+            return pruned(self.root, keep_bytes, frozenset(used))
 
     def _read(self, folder: int, key: EngineKey, digest: str) -> StoredEngine:
         manifest = json.loads(read_own_file(folder, MANIFEST, _MAX_MANIFEST_BYTES))

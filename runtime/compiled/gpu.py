@@ -55,8 +55,9 @@ def gpu_of_this_machine(
     except OSError as error:
         raise BackendUnavailable(
             Reason.BACKEND_UNAVAILABLE,
-            "no CUDA driver on this machine; to build ahead of time use "
-            "--target tensorrt-rtx with --sm",
+            "no CUDA driver on this machine: install NVIDIA's, or configure backend "
+            '"onnxruntime"; engines for other machines are built by '
+            "`spinert build --target tensorrt-rtx --sm ...`",
         ) from error
     _call(cuda, "cuInit", 0)
     device = ctypes.c_int()

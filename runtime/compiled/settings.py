@@ -42,8 +42,8 @@ class EnginesSettings:
     and such networks are refused."""
 
     keep_gib: int = 16
-    """Size of the cache; after a build, engines not used for longest go first. Those
-    just asked for stay in any case."""
+    """Size of the cache; when engines were built or loaded, those not used for
+    longest go first. Those just asked for stay in any case."""
 
     def __post_init__(self) -> None:
         """Reject what no engine can be built with."""

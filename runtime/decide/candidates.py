@@ -33,9 +33,9 @@ class Geometry:
 
     rows: int
     columns: int
-    valid_height: int
-    """Of the resized image inside the padded network input."""
-    valid_width: int
+    rows_per_pixel: float
+    """Original rows per network pixel, as the canvas that was used defines it."""
+    columns_per_pixel: float
     spacing: Spacing | None = None
 
 
@@ -45,17 +45,22 @@ def findings_from_candidates(
     """Return the findings of one frame, best score first.
 
     The order of steps is that of the official code (SparseR-CNN `inference`, then
-    detectron2 `detector_postprocess`): NMS in network pixels, then scaling by
-    original / valid on each axis in float32, clipping to the image, and dropping
-    what is empty. The score floor comes before NMS; min_box_edge_px is last.
+    detectron2 `detector_postprocess`): NMS in network pixels, then scaling each axis
+    in float32, clipping to the image, and dropping what is empty. The score floor
+    comes before NMS; min_box_edge_px is last. With `clip_before_nms` boxes are cut at
+    the image's edges in network pixels first, as effdet's `generate_detections` does.
     """
     order = np.argsort(-candidates.scores, kind="stable")
     order = order[_passing(candidates.scores[order], rule)]
+    proposed = candidates.boxes
+    if rule.clip_before_nms:
+        proposed = _clipped(proposed, geometry, _factors(geometry))
     if rule.nms_iou > 0:
-        order = order[_survivors(candidates, order, rule)]
+        labels = candidates.labels[order]
+        order = order[_survivors(proposed[order], labels, rule)]
     if rule.max_detections:
         order = order[: rule.max_detections]
-    boxes = _original_boxes(candidates.boxes[order], geometry)
+    boxes = _original_boxes(proposed[order], geometry)
     keep = _large_enough(boxes, rule.min_box_edge_px)
     return tuple(
         _finding(box, score, label, geometry.spacing)
@@ -78,11 +83,13 @@ def _passing(
 
 
 def _survivors(
-    candidates: Candidates, order: npt.NDArray[np.intp], rule: pb.DetectionRule
+    boxes: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    rule: pb.DetectionRule,
 ) -> npt.NDArray[np.bool_]:
     return _native.nms(
-        np.ascontiguousarray(candidates.boxes[order]),
-        np.ascontiguousarray(candidates.labels[order]),
+        np.ascontiguousarray(boxes),
+        np.ascontiguousarray(labels),
         iou=rule.nms_iou,
         class_wise=rule.nms_class_wise,
     )
@@ -91,13 +98,24 @@ def _survivors(
 def _original_boxes(
     boxes: npt.NDArray[np.float32], geometry: Geometry
 ) -> npt.NDArray[np.float32]:
-    x_scale = np.float32(geometry.columns / geometry.valid_width)
-    y_scale = np.float32(geometry.rows / geometry.valid_height)
-    scaled = boxes * np.array([x_scale, y_scale, x_scale, y_scale], np.float32)
-    edges = (geometry.columns, geometry.rows, geometry.columns, geometry.rows)
-    clipped: npt.NDArray[np.float32] = np.clip(
-        scaled, np.float32(0), np.array(edges, np.float32)
-    )
+    return _clipped(boxes * _factors(geometry), geometry, np.ones(4, np.float32))
+
+
+def _factors(geometry: Geometry) -> npt.NDArray[np.float32]:
+    """Return original pixels per network pixel for x, y, x, y."""
+    x, y = geometry.columns_per_pixel, geometry.rows_per_pixel
+    return np.array((x, y, x, y), np.float32)
+
+
+def _clipped(
+    boxes: npt.NDArray[np.float32],
+    geometry: Geometry,
+    factors: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """Cut boxes at the image's edges; `factors`: original pixels per box pixel."""
+    columns, rows = geometry.columns, geometry.rows
+    edges = np.array((columns, rows, columns, rows), np.float32) / factors
+    clipped: npt.NDArray[np.float32] = np.clip(boxes, np.float32(0), edges)
     return clipped
 
 

@@ -34,9 +34,9 @@ class Evidence:
     """[M] of the classifier; None when it did not have to run."""
     candidates: Candidates | None
     """Of the detector; None when it did not have to run."""
-    valid_height: int = 0
-    """Of the detector's input without its padding; unused without candidates."""
-    valid_width: int = 0
+    rows_per_pixel: float = 1.0
+    """Of the detector's input, see `Geometry`; unused without candidates."""
+    columns_per_pixel: float = 1.0
 
 
 def needed_networks(outputs: frozenset[Output], spec: pb.Bundle) -> tuple[str, ...]:
@@ -101,8 +101,8 @@ def _findings(evidence: Evidence, spec: pb.Bundle) -> tuple[Finding, ...]:
     geometry = Geometry(
         rows=evidence.rows,
         columns=evidence.columns,
-        valid_height=evidence.valid_height,
-        valid_width=evidence.valid_width,
+        rows_per_pixel=evidence.rows_per_pixel,
+        columns_per_pixel=evidence.columns_per_pixel,
         spacing=evidence.spacing,
     )
     return findings_from_candidates(

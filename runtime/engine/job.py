@@ -86,12 +86,12 @@ class Job:
         """Return all that is known; call it once prepared and delivered."""
         if self.prepared is None:
             raise ValueError("the frame is not prepared")
-        logits, candidates, valid = None, None, (0, 0)
+        logits, candidates, scales = None, None, (1.0, 1.0)
         for role, output in self._outputs.items():
             if isinstance(output, Candidates):
                 candidates = output
                 placement = self.prepared.inputs[role].placement
-                valid = (placement.valid_height, placement.valid_width)
+                scales = (placement.rows_per_pixel, placement.columns_per_pixel)
             else:
                 logits = output.tolist()
         return Evidence(
@@ -101,8 +101,8 @@ class Job:
             notes=self.prepared.notes,
             logits=logits,
             candidates=candidates,
-            valid_height=valid[0],
-            valid_width=valid[1],
+            rows_per_pixel=scales[0],
+            columns_per_pixel=scales[1],
         )
 
     def receipt(self, now_s: float) -> Receipt:

@@ -26,8 +26,9 @@ from spinert.runtime.compiled.trust import own_directory, read_own_file
 from spinert.runtime.engine.switch import engine_key
 from spinert.runtime.errors import BackendUnavailable
 from spinert.runtime.gate.report import GateReport, NetworkGate
+from spinert.runtime.recompute.split import recomputation_from_bundle
 
-__all__ = ["CertificateKey", "Certificates", "cpu_model"]
+__all__ = ["CertificateKey", "Certificates", "cpu_features", "cpu_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +46,15 @@ class CertificateKey:
     """Backend, its version, precision, device and threads."""
     engine_key: str
     """Empty: no engine is compiled."""
+    engine_sha256: str
+    """Of the engine that was loaded; another build may use other kernels."""
+    recomputed_by: str
+    """What computes frames again, where the network has split graphs."""
     runtime_version: str
     machine: str
     """The processor: kernels, and so rounding, depend on it."""
+    cpu_features: str
+    """SHA-256 of its instruction sets: virtual machines share names."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON has it: tuples are lists there."""
@@ -75,8 +82,9 @@ class Certificates:
             state_dir: For backends without engines; None: nowhere.
         """
         directories: Mapping[str, Path] = {}
+        engines: Mapping[str, str] = {}
         if isinstance(backend, CompiledBackend):
-            directories = backend.engine_directories
+            directories, engines = backend.engine_directories, backend.engine_sha256s
         shared = None if state_dir is None else state_dir / "certificates"
         self._keys = {
             role: CertificateKey(
@@ -84,8 +92,11 @@ class Certificates:
                 bundle_sha256=bundle.sha256,
                 capabilities=backend.capabilities,
                 engine_key=engine_key(backend, role),
+                engine_sha256=engines.get(role, ""),
+                recomputed_by=_recomputed_by(bundle, role),
                 runtime_version=__version__,
                 machine=cpu_model(),
+                cpu_features=cpu_features(),
             )
             for role in sorted(bundle.spec.networks)
         }
@@ -156,12 +167,36 @@ class Certificates:
 
 def cpu_model() -> str:
     """Return the processor's name and architecture."""
-    try:
-        lines = _CPUINFO.read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if "model name" in line)
+    lines = (line for line in _cpuinfo() if "model name" in line)
+    names = (line.partition(":")[2].strip() for line in lines)
     return f"{next(names, platform.processor())} {platform.machine()}".strip()
+
+
+def cpu_features() -> str:
+    """Return the hexadecimal SHA-256 of the processor's instruction sets."""
+    told = (line.partition(":") for line in _cpuinfo())
+    # x86 and ARM.
+    found = (text for name, _, text in told if name.strip() in ("flags", "Features"))
+    features = " ".join(sorted(next(found, "").split()))
+    return hashlib.sha256(features.encode()).hexdigest()
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return _CPUINFO.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _recomputed_by(bundle: LoadedBundle, role: str) -> str:
+    recomputation = recomputation_from_bundle(bundle, role)
+    if recomputation is None:
+        return ""
+    try:
+        return recomputation.backend
+    except BackendUnavailable:
+        # The gate says so.
+        return "nothing"
 
 
 def _content(key: CertificateKey, gates: Sequence[NetworkGate]) -> bytes:

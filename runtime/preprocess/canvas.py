@@ -19,6 +19,9 @@ class Placement:
     valid_width: int
     height: int
     width: int
+    rows_per_pixel: float
+    """Original rows per network pixel, by which boxes are scaled back."""
+    columns_per_pixel: float
 
     def enlarges(self, rows: int, columns: int) -> bool:
         """Tell whether an image of `rows` x `columns` has to be blown up."""
@@ -33,16 +36,17 @@ def placement(rows: int, columns: int, canvas: bundle_pb2.CanvasPolicy) -> Place
     """
     match canvas.WhichOneof("kind"):
         case "fixed":
-            height, width = canvas.fixed.height, canvas.fixed.width
-            return _padded(height, width, 1)
+            valid = canvas.fixed.height, canvas.fixed.width
+            return _padded(rows, columns, valid, 1)
         case "letterbox":
             return _letterboxed(rows, columns, canvas.letterbox)
         case "shortest_edge":
             edge = canvas.shortest_edge
-            height, width = _shortest_edge_size(rows, columns, edge)
-            return _padded(height, width, edge.pad_multiple)
+            valid = _shortest_edge_size(rows, columns, edge)
+            return _padded(rows, columns, valid, edge.pad_multiple)
         case "native":
-            return _padded(rows, columns, canvas.native.pad_multiple)
+            valid = rows, columns
+            return _padded(rows, columns, valid, canvas.native.pad_multiple)
         case _:
             raise BundleError(
                 Reason.BUNDLE_INVALID,
@@ -51,13 +55,18 @@ def placement(rows: int, columns: int, canvas: bundle_pb2.CanvasPolicy) -> Place
 
 
 def _letterboxed(rows: int, columns: int, box: bundle_pb2.Letterbox) -> Placement:
-    """Scale to fit, as `ResizePad` of effdet 0.4.1 does: sizes are truncated."""
+    """Scale to fit, as `ResizePad` of effdet 0.4.1 does: sizes are truncated.
+
+    Its `img_scale`, by which boxes go back, is one over the scale all the same.
+    """
     scale = min(box.height / rows, box.width / columns)
     return Placement(
         valid_height=max(1, int(rows * scale)),
         valid_width=max(1, int(columns * scale)),
         height=box.height,
         width=box.width,
+        rows_per_pixel=1 / scale,
+        columns_per_pixel=1 / scale,
     )
 
 
@@ -101,11 +110,20 @@ def _rounded_half_up(
     return max(1, int(height + 0.5)), max(1, int(width + 0.5))
 
 
-def _padded(height: int, width: int, multiple: int) -> Placement:
+def _padded(
+    rows: int, columns: int, valid: tuple[int, int], multiple: int
+) -> Placement:
+    """Pad to a multiple; boxes are scaled back by the ratio of whole sizes.
+
+    So do detectron2 `detector_postprocess` and torchvision `resize_boxes`.
+    """
     step = max(1, multiple)
+    height, width = valid
     return Placement(
         valid_height=height,
         valid_width=width,
         height=-(-height // step) * step,
         width=-(-width // step) * step,
+        rows_per_pixel=rows / height,
+        columns_per_pixel=columns / width,
     )

@@ -17,7 +17,6 @@ from spinert.runtime.compiled.cache import EngineCache
 from spinert.runtime.compiled.flavour import Flavour, load_flavour
 from spinert.runtime.compiled.gpu import gpu_of_this_machine
 from spinert.runtime.compiled.key import (
-    EngineKey,
     Target,
     ahead_of_time_target,
     target_for,
@@ -143,15 +142,15 @@ def build_engines(order: BuildOrder, console: Console) -> tuple[BuiltEngine, ...
         sources = _sources(bundle, order.precision, flavour)
         jobs = [(source, target) for target in targets for source in sources]
         options = options_from_settings(order.settings, order.max_batch)
-        keys: list[EngineKey] = []
+        keys = [key_for(source, flavour, target, options) for source, target in jobs]
+        # What was asked for now stays, even where it is more than may be kept.
+        used = {key.digest() for key in keys}
         engines: list[BuiltEngine] = []
-        for index, (source, target) in enumerate(jobs):
-            keys.append(key_for(source, flavour, target, options))
+        for index, ((source, _), key) in enumerate(zip(jobs, keys, strict=True)):
             share = _share(progress, index, len(jobs))
-            obtained = obtained_engine(source, flavour, keys[-1], cache, share)
+            obtained = obtained_engine(source, flavour, key, cache, share)
             engines.append(_report(obtained, order.max_batch))
-            # What was asked for now stays, even where it is more than may be kept.
-            cache.prune(order.settings.keep_gib * 2**30, keys)
+            cache.prune(order.settings.keep_gib * 2**30, used)
         progress("engines are ready", 1.0)
     return tuple(engines)
 

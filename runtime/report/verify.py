@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,10 +23,22 @@ from spinert.runtime.report.progress import stage_progress
 __all__ = [
     "BackendCheck",
     "Verification",
+    "VerifyFlags",
     "json_from_verification",
+    "settings_from_flags",
     "tables_from_verification",
     "verify_bundle",
 ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifyFlags:
+    """The command line, as it was typed; None: as the settings say."""
+
+    backend: str | None = None
+    threads: int | None = None
+    precision: str | None = None
+    max_batch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +72,26 @@ class Verification:
         """
         for check in self.checks:
             check.gate.require_passed()
+
+
+def settings_from_flags(flags: VerifyFlags, settings: Settings) -> Settings:
+    """Return the settings of the server, with what flags override.
+
+    Raises:
+        ConfigError: A flag is out of range.
+    """
+    stated, engine = settings.backend, settings.engine
+    name = flags.backend or stated.name
+    backend = replace(
+        stated,
+        name=name,
+        threads=stated.threads if flags.threads is None else flags.threads,
+        precision=flags.precision or stated.precision,
+        # Asked for itself, it stands in for nothing.
+        fallback="" if name == stated.fallback else stated.fallback,
+    )
+    engine = replace(engine, max_batch=flags.max_batch or engine.max_batch)
+    return replace(settings, backend=backend, engine=engine)
 
 
 def verify_bundle(

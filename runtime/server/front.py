@@ -80,10 +80,10 @@ class Front:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give calls a moment to end, then cut what is left and stop listening."""
+        """Give clients time to read what is answered, cut the rest, stop listening."""
         await self.drain()
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(self._patience.farewell_ms / 1000):
                 await self.service.idle()
         except TimeoutError:
             # A client that reads no replies must not keep the server alive.

@@ -29,6 +29,8 @@ class Patience:
     """Clients that ping more often than this are cut off."""
     idle_ms: int = 300_000
     """A connection without any call is closed after this long."""
+    farewell_ms: int = 5_000
+    """How long clients may take to read the last answers of a server that ends."""
 
 
 def server_options(

@@ -6,6 +6,7 @@ device's context to be current in the calling thread.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,19 +204,42 @@ def engine_from_plan(
     )
 
 
-def refit(loaded: LoadedEngine, onnx: Path) -> None:
+def refit(loaded: LoadedEngine, onnx: Path, onnx_sha256: str) -> None:
     """Bring back the weights of an engine that was built without.
+
+    Args:
+        loaded: The engine.
+        onnx: The graph it was compiled from, one self-contained file.
+        onnx_sha256: Of that file, from the engine's key.
 
     Raises:
         BackendUnavailable: The graph is not the one it was compiled from.
     """
+    content = _content(onnx)
+    # Other weights of the same shapes would fit, and answer something else.
+    if hashlib.sha256(content).hexdigest() != onnx_sha256:
+        raise BackendUnavailable(
+            Reason.BACKEND_UNAVAILABLE,
+            f"{onnx.name} changed after the engine of {loaded.role!r} was found; "
+            "start again",
+        )
     api = loaded.flavour.api
     _, logger = loaded.keeper
     refitter = api.Refitter(loaded.engine, logger)
     parser = api.OnnxParserRefitter(refitter, logger)
-    if not parser.refit_from_file(str(onnx)) or not refitter.refit_cuda_engine():
+    if not parser.refit_from_bytes(content) or not refitter.refit_cuda_engine():
         raise BackendUnavailable(
             Reason.BACKEND_UNAVAILABLE,
             f"the weights of {onnx.name} do not fit the engine of {loaded.role!r}; "
             "build it again without --strip-weights",
         )
+
+
+def _content(onnx: Path) -> bytes:
+    try:
+        return onnx.read_bytes()
+    except OSError as error:
+        raise BackendUnavailable(
+            Reason.BACKEND_UNAVAILABLE,
+            f"{onnx.name} cannot be read: {error.strerror}; export the bundle again",
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from queue import LifoQueue
 from typing import Any, Final
 
@@ -161,11 +161,10 @@ def _largest_bytes(engine: LoadedEngine, scratch: int, stream: int) -> dict[str,
     """
     largest: dict[str, int] = {}
     for index, profile in enumerate(engine.signature.profiles):
-        context = engine.context(index, scratch, stream)
         maxima = {name: shapes.maximum for name, shapes in profile.items()}
-        context.set_shapes(maxima)
-        shapes = {**maxima, **context.output_shapes()}
-        context.close()
+        with closing(engine.context(index, scratch, stream)) as context:
+            context.set_shapes(maxima)
+            shapes = {**maxima, **context.output_shapes()}
         for port in (*engine.signature.inputs, *engine.signature.outputs):
             if shapes[port.name][0] != maxima["image"][0]:
                 raise BackendError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -117,9 +118,11 @@ def signature_from_engine(engine: Any) -> Signature:
     """
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     inputs = [name for name in names if engine.get_tensor_mode(name).name == "INPUT"]
+    outputs = [name for name in names if name not in inputs]
+    # No closure over the engine where an error may pass: see lifetime.py.
     return Signature(
-        inputs=tuple(_port(engine, name) for name in inputs),
-        outputs=tuple(_port(engine, name) for name in names if name not in inputs),
+        inputs=tuple(map(_port, repeat(engine), inputs)),
+        outputs=tuple(map(_port, repeat(engine), outputs)),
         profiles=tuple(
             {name: _range(engine, name, profile) for name in inputs}
             for profile in range(engine.num_optimization_profiles)

@@ -95,35 +95,28 @@ def inspect(bundle: Path, as_json: bool) -> None:
 @click.option("--config", type=_DIRECTORY, help="Settings of the server (TOML).")
 @click.option("--backend", help="Overrides the settings. [default: onnxruntime]")
 @click.option("--threads", type=int, help="Of one network; overrides the settings.")
+@click.option("--precision", type=click.Choice(["fp16", "fp32"]), help="Likewise.")
+@click.option("--max-batch", type=click.IntRange(1), help="Likewise.")
 @click.option("--report", type=_FILE, help="Write an HTML page that shows it all.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 def verify(
     bundle: Path,
     config: Path | None,
-    backend: str | None,
-    threads: int | None,
     report: Path | None,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Check hashes and schema of BUNDLE and run the gate.
 
     Use the settings of the server: it finds the certificate and starts at once.
     """
-    from dataclasses import replace
-
     from spinert.runtime.report import verify as verifying
     from spinert.runtime.report.verification_page import require_place, write_page
 
     if report is not None:
         require_place(report)
-    settings = _settings(config)
-    chosen = settings.backend
-    chosen = replace(
-        chosen,
-        name=backend or chosen.name,
-        threads=chosen.threads if threads is None else threads,
-    )
-    settings = replace(settings, backend=chosen)
+    overrides = verifying.VerifyFlags(**flags)
+    settings = verifying.settings_from_flags(overrides, _settings(config))
     found = verifying.verify_bundle(bundle, settings, _console(stderr=True))
     if as_json:
         click.echo(verifying.json_from_verification(found))
@@ -191,13 +184,11 @@ def serve(
         golden = replace(settings.golden, require_certificate=True)
         settings = replace(settings, golden=golden)
     if check:
-        from spinert.runtime import backends
         from spinert.runtime.bundle import load_bundle
-        from spinert.runtime.engine.opening import options_from_settings
+        from spinert.runtime.engine.opening import require_backend
 
         loaded = load_bundle(bundle)
-        options = options_from_settings(settings)
-        backends.load(settings.backend.name, options).close()
+        require_backend(settings)
         click.echo(f"settings and bundle {loaded.spec.name} are valid")
         return
     from spinert.runtime.parent import end_with_parent

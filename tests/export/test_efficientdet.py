@@ -22,6 +22,7 @@ from support.efficientdets import (
     candidates,
     detections,
     gaps_between,
+    geometry_of,
     graph_of,
     letterboxed,
     style,
@@ -30,9 +31,12 @@ from support.small_networks import batch, calibration
 
 from spinert.export.errors import GraphError, RecipeError
 from spinert.export.families.efficientdet import ENTRIES, efficientdet
+from spinert.export.golden import golden_images
 from spinert.export.networks.efficientdet import AnchorShapes
 from spinert.export.preprocess import NetworkFrame, network_frame
+from spinert.export.recipe import GoldenRecipe
 from spinert.export.untrained.efficientdet import calibrate_efficientdet
+from spinert.proto import bundle_pb2 as pb
 
 D0 = ENTRIES["efficientdet_d0"]
 FORMS = {"effdet_tf": "tf_efficientdet_d0", "effdet": "efficientdet_d0"}
@@ -95,24 +99,36 @@ def test_the_input_is_that_of_effdets_resize_pad() -> None:
         torch.testing.assert_close(x, expected, rtol=0, atol=2e-6)
 
 
-def test_boxes_are_cut_less_than_a_pixel_from_effdets_and_end_at_the_image(
-    pair,
-) -> None:
+# Both axes cut off nearly a pixel, an axis that ends whole, both ways round.
+SIZES = ((311, 200), (2991, 1283), (1283, 2991), (517, 1999), (777, 775), (97, 400))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_detections_in_the_original_image_are_those_of_effdet(pair, size) -> None:
     name, own, reference, _ = pair
-    grey = np.random.default_rng(5).integers(0, 256, (311, 200), dtype=np.uint8)
+    rows, columns = size
+    (picture,) = golden_images(GoldenRecipe(sizes=(size,)))
+    grey = picture.grey(pb.GreyRule(invert_monochrome1=True))
     frame = network_frame(grey, letterboxed())
-    graph, (image, size) = graph_of(own, style(name)), batch([frame])
-    scale = min(EDGE / 311, EDGE / 200)
-    assert 0.5 < 200 * scale - frame.width < 1
-    wanted = effdet_predictions(
+    graph, (image, valid) = graph_of(own, style(name)), batch([frame])
+    scale = min(EDGE / rows, EDGE / columns)
+    (wanted,) = effdet_predictions(
         reference,
-        graph.grey(image, size),
+        graph.grey(image, valid),
         torch.tensor([1 / scale]),
-        torch.tensor([[200.0, 311.0]]),
-    )[0]["boxes"]
-    found = detections(candidates(graph, image, size)[0], rows=311, columns=200)
-    assert float(wanted[:, 2].max()) == pytest.approx(200, abs=1e-3)
-    assert float(found["boxes"][:, 2].max()) == pytest.approx(200, abs=1e-3)
+        torch.tensor([[float(columns), float(rows)]]),
+    )
+    edges = (wanted["boxes"][:, 2:] - wanted["boxes"][:, :2]).amin(dim=1)
+    # Beside the image, or cut to nothing but a rounding.
+    inside = ((edges > 1e-3) & (wanted["scores"] > 0)).numpy()
+    kept = {key: value.numpy()[inside] for key, value in wanted.items()}
+    found = detections(candidates(graph, image, valid)[0], geometry_of(rows, columns))
+    assert len(found["scores"]) == len(kept["scores"]) > 20
+    in_network = [{**a, "boxes": a["boxes"] * scale} for a in (kept, found)]
+    gaps = gaps_between(*in_network)
+    assert gaps["boxes"] <= 1e-2
+    assert gaps["scores"] <= 1e-4
+    assert gaps["labels"] == 0
 
 
 def test_calibrated_scores_lie_on_both_sides_and_boxes_differ(pair) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -224,6 +225,16 @@ def test_what_was_stored_is_found(cache, tmp_path) -> None:
     assert found == fragment()
     assert (tmp_path / "new" / FILES[0]).read_bytes() == bytes(100)
     assert cache.lookup("other", tmp_path / "new") is None
+
+
+def test_a_cache_that_is_read_only_serves_what_it_has(
+    cache, tmp_path, monkeypatch
+) -> None:
+    def read_only(_path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("spinert.export.cache.os.utime", read_only)
+    assert cache.lookup("key", tmp_path / "new") == fragment()
 
 
 def test_a_copy_is_no_link_into_the_cache(cache, tmp_path) -> None:

@@ -10,36 +10,32 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from support.small_networks import batch, calibration, detector_canvas, golden_frames
+from support.small_faster_rcnns import (
+    ARCHITECTURE,
+    FREE,
+    STYLES,
+    calibrated,
+    grey,
+    halves,
+    spec,
+)
+from support.small_networks import batch, detector_canvas, golden_frames
 from torch import Tensor, nn
 
 from spinert.export.errors import GraphError
-from spinert.export.families.faster_rcnn import faster_rcnn
 from spinert.export.networks.detector import DetectorGraph
-from spinert.export.networks.faster_rcnn import BoxHeadSpec, FasterRCNNSpec
-from spinert.export.networks.grey_input import GreyInput
-from spinert.export.networks.resnet_fpn import ResNetSpec
 from spinert.export.onnx_from_torch import GraphSpec, check_graph, onnx_from_torch
-from spinert.export.split_graphs import split_graphs
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.recompute.proposals import proposals_from_ranked
 
 CLASSES = 3
-ARCHITECTURE = faster_rcnn(
-    FasterRCNNSpec(
-        backbone=ResNetSpec(blocks=(1, 1, 1, 1), stem=8, pyramid=16),
-        head=BoxHeadSpec(width=32),
-    )
-)
-STYLES = {style.name: style for style in ARCHITECTURE.styles}
-COUNTS = {"rpn_per_level": 60, "proposals": 50, "nms_rounds": 8}
 AXES = {
-    "torchvision": {0: "batch", 2: "height", 3: "width"},
+    "torchvision": FREE,
     "detectron2": {0: "batch"},  # half as long to export
 }
 SIZES = {
-    "torchvision": [(128, 160), (160, 96), (96, 96), (64, 128)],
-    "detectron2": [(160, 128)] * 4,
+    "torchvision": [(128, 160), (160, 96), (96, 96), (64, 128)] * 2,
+    "detectron2": [(160, 128)] * 8,
 }
 # Boxes that two runs place a rounding apart can change places on a level's list.
 TOLERANCES = (1e-2, 1e-4, 0.0, 0.0)
@@ -51,7 +47,6 @@ pytestmark = pytest.mark.slow
 class Exported:
     """A small network of one style and its ONNX graph."""
 
-    network: nn.Module
     graph: nn.Module
     spec: GraphSpec
     model: Any
@@ -61,27 +56,14 @@ class Exported:
             return [value[0] for value in self.graph(image[None], size[None])]
 
 
-def grey() -> GreyInput:
-    third = (110.0, 110.0, 110.0)
-    return GreyInput(mean=third, std=(50.0,) * 3, fill=(0.0,) * 3)
-
-
 @cache
 def exported(name: str) -> Exported:
-    options = {**ARCHITECTURE.options, **STYLES[name].options, **COUNTS}
-    network = ARCHITECTURE.build(options, CLASSES)
-    frames = golden_frames(detector_canvas())
-    ARCHITECTURE.calibrate(network, calibration(frames))
+    network = calibrated(name, CLASSES)
     graph = DetectorGraph(grey(), network, None).eval()
-    spec = GraphSpec(
-        inputs=("image", "image_size"),
-        outputs=("boxes", "scores", "labels", "status"),
-        dynamic=(AXES[name], {0: "batch"}),
-        operators=ARCHITECTURE.operators(options),
-    )
-    return Exported(
-        network, graph, spec, onnx_from_torch(graph, batch(frames[:2]), spec)
-    )
+    options = {**ARCHITECTURE.options, **STYLES[name].options}
+    own = spec(AXES[name], ARCHITECTURE.operators(options))
+    example = batch(golden_frames(detector_canvas())[:2])
+    return Exported(graph, own, onnx_from_torch(graph, example, own))
 
 
 def session_of(model: Any) -> onnxruntime.InferenceSession:
@@ -133,14 +115,9 @@ def test_adaptive_sampling_needs_the_operator_to_be_declared() -> None:
 
 
 def test_the_split_graphs_answer_as_the_whole_graph() -> None:
-    own = exported("torchvision")
-    split = ARCHITECTURE.split(own.network)
-    example = batch(golden_frames(detector_canvas())[:2])
-    halves = split_graphs(split, grey(), example, own.spec)
-    first, second = (
-        session_of(onnx_from_torch(half.module, half.example, half.spec))
-        for half in halves
-    )
+    split = ARCHITECTURE.split(calibrated("torchvision", CLASSES))
+    whole = DetectorGraph(grey(), calibrated("torchvision", CLASSES), None).eval()
+    first, second = (session_of(half) for half in halves(CLASSES))
     rule = pb.Split(nms_iou=split.nms_iou, max_proposals=split.max_proposals)
     image, size = images(2, 160, 128)
     found = first.run(None, {"image": image.numpy(), "image_size": size.numpy()})

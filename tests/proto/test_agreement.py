@@ -164,6 +164,25 @@ def test_ties_may_be_permuted_and_nothing_else(rows, data):
 # ------------------------------------------------------------- another precision
 
 
+def test_below_the_bundles_floor_the_last_of_a_level_may_be_another():
+    base = answer([0.9, 0.04, 0.01], [1, 2, 3])
+    other = changed(base, boxes={2: 500.0}, labels={1: 0})
+    floored = AgreementRule(tolerances=TOLERANCES["fp32"], exact=True, score_floor=0.05)
+    assert gaps(base, other, floored) == NOTHING
+    assert gaps(base, other)["boxes"] > 0
+    moved = changed(base, boxes={0: [1, 0, 40, 60]})
+    assert gaps(base, moved, floored)["boxes"] == 1.0
+    assert gaps(base, changed(base, labels={0: 2}), floored)["labels"] == 2
+
+
+def test_at_the_floor_a_rounding_may_bring_or_take_a_candidate():
+    base = answer([0.9, 0.05003], [1, 2])
+    other = changed(base, scores={1: 0.04996}, boxes={1: 300.0})
+    floored = AgreementRule(tolerances=TOLERANCES["fp32"], exact=True, score_floor=0.05)
+    assert gaps(base, other, floored)["labels"] == 0
+    assert gaps(other, base, floored)["labels"] == 0
+
+
 def test_what_nobody_sees_may_change():
     base = answer([0.9, 0.04, 0.03], [0, 1, 2])
     other = changed(base, labels={1: 5}, boxes={2: 0})

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from google.protobuf import json_format
 from torch import Tensor
 
 from spinert.export.checkpoints.style import Style
@@ -27,6 +28,7 @@ from spinert.runtime.decide.candidates import (
     Geometry,
     findings_from_candidates,
 )
+from spinert.runtime.preprocess.canvas import placement
 from support.small_networks import batch
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "candidates",
     "detections",
     "gaps_between",
+    "geometry_of",
     "golden",
     "graph_of",
     "letterboxed",
@@ -113,19 +116,28 @@ def candidates(graph: DetectorGraph, image: Tensor, size: Tensor) -> list[Answer
         ]
 
 
-def detections(answer: Answer, rows: int = 0, columns: int = 0) -> Answer:
-    """Apply effdet's post-processing as the bundle states it; network pixels."""
+def geometry_of(rows: int, columns: int) -> Geometry:
+    """Return how the runtime scales the boxes of an image back."""
+    place = placement(rows, columns, letterboxed().canvas)
+    return Geometry(
+        rows=rows,
+        columns=columns,
+        rows_per_pixel=place.rows_per_pixel,
+        columns_per_pixel=place.columns_per_pixel,
+    )
+
+
+def detections(answer: Answer, geometry: Geometry | None = None) -> Answer:
+    """Apply the post-processing of the bundle; without `geometry` in network pixels."""
     height, width = answer["size"]
-    geometry = Geometry(
-        rows=rows or height,
-        columns=columns or width,
-        valid_height=height,
-        valid_width=width,
+    geometry = geometry or Geometry(
+        rows=height, columns=width, rows_per_pixel=1.0, columns_per_pixel=1.0
     )
     own = Candidates(
         boxes=answer["boxes"], scores=answer["scores"], labels=answer["labels"]
     )
-    rule = pb.DetectionRule(nms_iou=0.5, nms_class_wise=True, max_detections=100)
+    stated = dict(style("effdet_tf").network["detection"])
+    rule = json_format.ParseDict(stated, pb.DetectionRule())
     found = findings_from_candidates(own, rule, geometry)
     boxes = [(f.box.x_min, f.box.y_min, f.box.x_max, f.box.y_max) for f in found]
     return {

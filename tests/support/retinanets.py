@@ -103,8 +103,8 @@ class Case:
         geometry = Geometry(
             rows=grey.shape[0],
             columns=grey.shape[1],
-            valid_height=place.valid_height,
-            valid_width=place.valid_width,
+            rows_per_pixel=place.rows_per_pixel,
+            columns_per_pixel=place.columns_per_pixel,
         )
         boxes, scores, labels = answer
         candidates = Candidates(boxes=boxes, scores=scores, labels=labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spinert.proto import bundle_pb2 as pb
-from spinert.runtime.backends.forms import chosen_form
+from spinert.runtime.backends.forms import EVERY_STANDARD_OPERATOR, chosen_form
 from spinert.runtime.errors import BackendUnavailable
 
 
@@ -74,3 +74,9 @@ def test_an_operator_nobody_can_avoid_is_named_too():
         chosen_form("detector", spec, "fp16", ("RoiAlign",))
     assert "needs DeformConv" in caught.value.message
     assert "roi_sampling" not in caught.value.message
+
+
+def test_a_backend_of_every_standard_operator_runs_any_graph():
+    spec = network(form("odd.onnx", "fp16", "Mod", "NonMaxSuppression"))
+    chosen = chosen_form("detector", spec, "fp16", (EVERY_STANDARD_OPERATOR,))
+    assert chosen.file == "odd.onnx"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +20,7 @@ from spinert.runtime.backends.tensorrt import (
     tensorrt_rtx_backend,
 )
 from spinert.runtime.compiled.gpu import Gpu
+from spinert.runtime.compiled.key import sha256_of_file
 from spinert.runtime.errors import BackendError, BackendUnavailable, DeviceLost, Reason
 
 ROLES = ("classifier", "detector")
@@ -36,6 +37,7 @@ class Rig:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.sources = []
         self.stripped = False
+        self.onnx_sha256 = ""
         self.backend = TensorRtBackend(
             BackendOptions(**options),
             flavour=fake_flavour(self.api, product),
@@ -47,10 +49,13 @@ class Rig:
 
     def obtain(self, source):
         self.sources.append(source)
-        engine = SimpleNamespace(plan=source.role.encode(), directory=self.folder)
-        return SimpleNamespace(
-            engine=engine, key=SimpleNamespace(stripped=self.stripped)
+        plan = source.role.encode()
+        engine = SimpleNamespace(plan=plan, directory=self.folder, sha256=f"of {plan}")
+        key = SimpleNamespace(
+            stripped=self.stripped,
+            onnx_sha256=self.onnx_sha256 or sha256_of_file(source.onnx),
         )
+        return SimpleNamespace(engine=engine, key=key)
 
     def load(self, *roles):
         for role in roles or ROLES:
@@ -155,6 +160,47 @@ def test_cuda_graphs_can_be_switched_off(tmp_path, wanted):
 # --------------------------------------------------------------------- life and end
 
 
+@pytest.mark.parametrize("where", ["refit", "contract", "signature", "memory"])
+def test_an_engine_that_fails_to_load_is_gone_before_its_device(rig, where):
+    spec = rig.networks["classifier"]
+    if where == "refit":
+        rig.stripped, rig.onnx_sha256 = True, "0" * 64
+    elif where == "signature":
+        spec.outputs["logits"] = ("complex64", (2,))
+    elif where == "contract":
+        spec.outputs["logits"] = ("float32", (7,))
+    else:
+        rig.device.plant("allocate", 2, text="out of memory")
+    with pytest.raises(BackendUnavailable) as caught:
+        rig.load("classifier")
+    engine = weakref.ref(rig.api.engines.pop())
+    # The error is still at hand, with every function it passed through.
+    assert caught.value.__traceback__ is not None
+    assert engine() is None
+
+
+def test_capabilities_tell_whether_cuda_graphs_are_used(tmp_path):
+    told = [
+        Rig(tmp_path / str(wanted), cuda_graphs=wanted).backend.capabilities.variant
+        for wanted in (True, False)
+    ]
+    assert told == ["CUDA graphs", ""]
+
+
+def test_kernels_that_cannot_be_kept_do_not_keep_the_device(tmp_path):
+    rig = Rig(tmp_path / "engines", "tensorrt-rtx")
+    rig.load("classifier")
+
+    def broken(self):
+        raise RuntimeError("serialize")
+
+    rig.backend._jit[0].save = lambda: broken(rig)
+    with pytest.raises(RuntimeError, match="serialize"):
+        rig.backend.close()
+    assert not rig.device.leaks
+    assert rig.device.closed == 1
+
+
 def test_closing_gives_everything_back_and_twice_is_harmless(tmp_path):
     rig = Rig(tmp_path / "engines")
     rig.load()
@@ -226,14 +272,20 @@ def test_a_stripped_engine_gets_its_weights_back(rig):
     def refitter(works):
         return lambda *_: SimpleNamespace(
             refit_cuda_engine=lambda: works,
-            refit_from_file=lambda path: asked.append(Path(path).name) or works,
+            refit_from_bytes=lambda content: asked.append(content) or works,
         )
 
     rig.api.Refitter = rig.api.OnnxParserRefitter = refitter(True)
     rig.load("classifier")
-    assert asked == ["classifier.onnx"]
+    assert asked == [(rig.folder / "classifier.onnx").read_bytes()]
     rig.api.OnnxParserRefitter = refitter(False)
     with pytest.raises(BackendUnavailable, match=r"do not fit the engine"):
+        rig.load("classifier")
+
+
+def test_weights_of_another_graph_are_not_brought_into_an_engine(rig):
+    rig.stripped, rig.onnx_sha256 = True, "0" * 64
+    with pytest.raises(BackendUnavailable, match=r"classifier.onnx changed"):
         rig.load("classifier")
 
 
@@ -348,7 +400,8 @@ def test_everything_real_is_put_together(monkeypatch, tmp_path):
 
     def obtained(source, flavour, key, cache, progress):
         seen.append((source.role, key.flavour, key.target.sm, key.profiles))
-        engine = SimpleNamespace(plan=source.role.encode(), directory=cache.root)
+        plan = source.role.encode()
+        engine = SimpleNamespace(plan=plan, directory=cache.root, sha256="ab")
         return SimpleNamespace(engine=engine, key=key)
 
     monkeypatch.setattr(module, "load_flavour", lambda name: flavour)

@@ -75,10 +75,15 @@ def test_a_driver_that_fails_is_named(function):
         gpu_of_this_machine(library=FakeDriver(failing=function))
 
 
-def test_a_machine_without_a_driver_is_told_how_to_build_all_the_same(monkeypatch):
+@pytest.mark.parametrize(
+    "way_out", ['backend "onnxruntime"', "spinert build --target tensorrt-rtx --sm"]
+)
+def test_a_machine_without_a_driver_is_told_how_to_serve_and_build_all_the_same(
+    way_out, monkeypatch
+):
     def missing(name):
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(gpu.ctypes, "CDLL", missing)
-    with pytest.raises(BackendUnavailable, match="--target tensorrt-rtx with --sm"):
+    with pytest.raises(BackendUnavailable, match=way_out):
         gpu_of_this_machine()

@@ -49,7 +49,7 @@ def test_loading_an_engine_counts_as_use(cache):
 
 
 def test_engines_in_use_stay(cache):
-    assert cache.prune(0, KEYS[:2]) == 2
+    assert cache.prune(0, [key.digest() for key in KEYS[:2]]) == 2
     assert kept(cache) == [0, 1]
 
 

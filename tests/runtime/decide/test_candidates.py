@@ -14,7 +14,7 @@ from spinert.runtime.decide.candidates import (
 from spinert.runtime.image import Spacing
 from spinert.runtime.verdict import Box
 
-UNSCALED = Geometry(rows=200, columns=100, valid_height=200, valid_width=100)
+UNSCALED = Geometry(rows=200, columns=100, rows_per_pixel=1.0, columns_per_pixel=1.0)
 
 
 def candidates(*entries):
@@ -107,8 +107,22 @@ def test_nms_runs_in_network_pixels_before_boxes_are_clipped():
     assert [f.box for f in found] == [Box(x_min=0, y_min=0, x_max=10, y_max=10)] * 2
 
 
-def test_each_axis_is_scaled_by_original_over_valid():
-    geometry = Geometry(rows=400, columns=300, valid_height=200, valid_width=100)
+def test_boxes_are_clipped_before_nms_where_the_rule_says_so():
+    # Of the same two, the worse one is a copy of the better inside the image.
+    entries = candidates((-90, 0, 10, 10, 0.9, 0), (0, 0, 10, 10, 0.8, 0))
+    clipping = rule(nms_iou=0.5, clip_before_nms=True)
+    assert scores(findings_from_candidates(entries, clipping, UNSCALED)) == [0.9]
+    # The image ends at 100 and at 200 pixels of the network.
+    half = Geometry(rows=400, columns=300, rows_per_pixel=2.0, columns_per_pixel=3.0)
+    entries = candidates((90, 190, 300, 200, 0.9, 0), (90, 190, 100, 200, 0.8, 0))
+    (found,) = findings_from_candidates(entries, clipping, half)
+    assert found.box == Box(x_min=270, y_min=380, x_max=300, y_max=400)
+
+
+def test_each_axis_is_scaled_by_its_own_factor():
+    geometry = Geometry(
+        rows=400, columns=300, rows_per_pixel=2.0, columns_per_pixel=3.0
+    )
     found = findings_from_candidates(
         candidates((10, 20, 30, 60, 0.5, 0)), rule(), geometry
     )
@@ -117,7 +131,9 @@ def test_each_axis_is_scaled_by_original_over_valid():
 
 
 def test_boxes_are_clipped_to_the_original_image():
-    geometry = Geometry(rows=400, columns=300, valid_height=200, valid_width=100)
+    geometry = Geometry(
+        rows=400, columns=300, rows_per_pixel=2.0, columns_per_pixel=3.0
+    )
     found = findings_from_candidates(
         candidates((-5, -7, 500, 500, 0.5, 0)), rule(), geometry
     )
@@ -135,7 +151,9 @@ def test_what_is_empty_after_clipping_is_dropped():
 
 
 def test_boxes_with_an_edge_below_the_smallest_are_dropped_in_original_pixels():
-    geometry = Geometry(rows=400, columns=200, valid_height=200, valid_width=100)
+    geometry = Geometry(
+        rows=400, columns=200, rows_per_pixel=2.0, columns_per_pixel=2.0
+    )
     entries = candidates((0, 0, 2, 50, 0.9, 0), (0, 0, 1.99, 50, 0.8, 0))
     found = findings_from_candidates(entries, rule(min_box_edge_px=4), geometry)
     assert scores(found) == [0.9]
@@ -151,8 +169,8 @@ def test_known_spacing_gives_millimetres_on_each_axis():
     geometry = Geometry(
         rows=200,
         columns=100,
-        valid_height=200,
-        valid_width=100,
+        rows_per_pixel=1.0,
+        columns_per_pixel=1.0,
         spacing=Spacing(row_mm=0.5, column_mm=0.25),
     )
     found = findings_from_candidates(
@@ -172,8 +190,8 @@ def reference(entries, fields, geometry):
     found = []
     for i in kept[: fields.max_detections]:
         x0, y0, x1, y1 = entries.boxes[i]
-        sx = np.float32(geometry.columns / geometry.valid_width)
-        sy = np.float32(geometry.rows / geometry.valid_height)
+        sx = np.float32(geometry.columns_per_pixel)
+        sy = np.float32(geometry.rows_per_pixel)
         x0, x1 = (min(max(v * sx, 0), geometry.columns) for v in (x0, x1))
         y0, y1 = (min(max(v * sy, 0), geometry.rows) for v in (y0, y1))
         if x1 > x0 and y1 > y0:
@@ -209,7 +227,9 @@ def test_any_candidates_give_what_the_plain_reference_gives(entries, class_wise,
         nms_class_wise=class_wise,
         max_detections=top,
     )
-    geometry = Geometry(rows=170, columns=90, valid_height=100, valid_width=110)
+    geometry = Geometry(
+        rows=170, columns=90, rows_per_pixel=1.7, columns_per_pixel=90 / 110
+    )
     built = candidates(*entries)
     found = findings_from_candidates(built, fields, geometry)
     boxes = [(f.box.x_min, f.box.y_min, f.box.x_max, f.box.y_max) for f in found]

@@ -47,8 +47,8 @@ def evidence(logit=-3.0):
             scores=np.array([0.9, 0.3], np.float32),
             labels=np.array([2, 0]),
         ),
-        valid_height=80,
-        valid_width=64,
+        rows_per_pixel=2.0,
+        columns_per_pixel=2.0,
     )
 
 
@@ -76,7 +76,7 @@ def test_evidence_of_the_needed_networks_is_enough(fusion, reverse, outputs):
     if "classifier" not in needed:
         known = replace(known, logits=None)
     if "detector" not in needed:
-        known = replace(known, candidates=None, valid_height=0, valid_width=0)
+        known = replace(known, candidates=None)
     full = verdict_from_evidence(evidence(), built, ALL)
     verdict = verdict_from_evidence(known, built, outputs)
     assert verdict.findings == (full.findings if FINDINGS in outputs else ())

@@ -37,6 +37,10 @@ class NamedBackend(GatedBackend):
 
 class BackendWithEngines(NamedBackend):
     @property
+    def engine_sha256s(self):
+        return {"classifier": "ab", "detector": "cd"}
+
+    @property
     def engine_directories(self):
         return {"classifier": Path("/cache/abc"), "detector": Path("/cache/def")}
 

@@ -5,9 +5,11 @@ import logging
 import os
 from dataclasses import replace
 
+import onnxruntime
 import pytest
 from support.golden import write_golden_bundle
 
+from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import BackendOptions
 from spinert.runtime.backends.fake import FakeBackend
 from spinert.runtime.bundle import load_bundle
@@ -30,9 +32,13 @@ class DescribedBackend(FakeBackend):
 
 
 class BackendWithEngines(DescribedBackend):
-    def __init__(self, cache, keys=("one", "two")):
+    def __init__(self, cache, keys=("one", "two"), built="ab"):
         super().__init__()
-        self.cache, self.keys = cache, keys
+        self.cache, self.keys, self.built = cache, keys, built
+
+    @property
+    def engine_sha256s(self):
+        return dict.fromkeys(("classifier", "detector"), self.built)
 
     @property
     def engine_directories(self):
@@ -95,6 +101,7 @@ OTHERS = {
     "device": {"device": "another GPU, driver 1"},
     "threads": {"threads": 7},
     "operators": {"operators": ("RoiAlign",)},
+    "variant": {"variant": "CUDA graphs"},
 }
 
 
@@ -115,7 +122,7 @@ def test_a_certificate_is_good_for_exactly_one_bundle(stored, bundle, state):
     assert not Certificates(other, DescribedBackend(), state).cover((1,))
 
 
-@pytest.mark.parametrize("what", ["__version__", "cpu_model"])
+@pytest.mark.parametrize("what", ["__version__", "cpu_model", "cpu_features"])
 def test_another_version_or_processor_has_to_prove_itself(
     stored, bundle, state, monkeypatch, what
 ):
@@ -266,3 +273,37 @@ def test_one_engine_may_have_certificates_of_two_bundles(bundle, report, tmp_pat
 def test_the_processor_has_a_name():
     assert cpu_model().strip()
     assert cpu_model() == cpu_model()
+
+
+def test_another_build_of_the_same_engine_has_to_prove_itself(bundle, report, tmp_path):
+    first = BackendWithEngines(tmp_path)
+    Certificates(bundle, first, None).store(report)
+    assert Certificates(bundle, first, None).cover((1,))
+    again = BackendWithEngines(tmp_path, built="cd")
+    assert not Certificates(bundle, again, None).cover((1,))
+
+
+def test_another_onnx_runtime_has_to_prove_that_it_recomputes_frames(
+    bundle, report, state, monkeypatch
+):
+    spec = pb.Bundle.FromString(bundle.spec.SerializeToString())
+    spec.networks["detector"].split.proposals = "first.onnx"
+    split = replace(bundle, spec=spec)
+    Certificates(split, DescribedBackend(), state).store(report)
+    assert Certificates(split, DescribedBackend(), state).cover((1,))
+    monkeypatch.setattr(onnxruntime, "__version__", "1.99.0")
+    assert not Certificates(split, DescribedBackend(), state).cover((1,))
+
+
+@pytest.mark.parametrize("name", ["flags", "Features"])
+def test_instruction_sets_are_told_apart_whatever_their_order(
+    name, tmp_path, monkeypatch
+):
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(certificate, "_CPUINFO", info)
+    digests = []
+    for features in ("sse avx2", "avx2 sse", "sse avx2 avx512f"):
+        info.write_text(f"processor\t: 0\n{name}\t\t: {features}\nbugs : none\n")
+        digests.append(certificate.cpu_features())
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]

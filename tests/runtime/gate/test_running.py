@@ -432,6 +432,8 @@ def tensors_from(inputs):
             valid_width=width,
             height=pixels.shape[1],
             width=pixels.shape[2],
+            rows_per_pixel=1.0,
+            columns_per_pixel=1.0,
         )
         yield NetworkTensor(pixels=pixels, placement=place)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.errors import BundleError
-from spinert.runtime.preprocess.canvas import Placement, placement
+from spinert.runtime.preprocess.canvas import placement
 
 DETECTRON2 = pb.CanvasPolicy(
     shortest_edge=pb.ShortestEdge(short_edge=800, max_long_edge=1333, pad_multiple=32)
@@ -85,6 +85,28 @@ def test_a_letterboxed_image_fits_and_touches_two_edges(rows, columns, height, w
     assert height - found.valid_height <= 1 or width - found.valid_width <= 1
 
 
+@pytest.mark.parametrize("size", [(311, 200), (2991, 1283), (1283, 2991), (7, 3000)])
+def test_a_letterbox_scales_boxes_back_by_one_scale_that_is_not_truncated(size):
+    box = pb.CanvasPolicy(letterbox=pb.Letterbox(height=512, width=640))
+    found = placement(*size, box)
+    scale = min(512 / size[0], 640 / size[1])
+    assert found.rows_per_pixel == found.columns_per_pixel == 1 / scale
+
+
+@pytest.mark.parametrize(
+    "canvas",
+    [
+        DETECTRON2,
+        pb.CanvasPolicy(fixed=pb.FixedCanvas(height=224, width=192)),
+        pb.CanvasPolicy(native=pb.NativeSize(pad_multiple=32)),
+    ],
+)
+def test_other_canvases_scale_boxes_back_by_the_ratio_of_sizes(canvas):
+    found = placement(2991, 1283, canvas)
+    assert found.rows_per_pixel == 2991 / found.valid_height
+    assert found.columns_per_pixel == 1283 / found.valid_width
+
+
 def test_a_fixed_canvas_ignores_the_aspect_ratio():
     fixed = pb.CanvasPolicy(fixed=pb.FixedCanvas(height=224, width=192))
     assert placed(3000, 500, fixed) == (224, 192, 224, 192)
@@ -103,7 +125,8 @@ def test_a_canvas_without_policy_is_a_bundle_error():
 
 
 def test_blown_up_images_are_told():
-    found = Placement(valid_height=224, valid_width=224, height=224, width=224)
+    fixed = pb.CanvasPolicy(fixed=pb.FixedCanvas(height=224, width=224))
+    found = placement(500, 500, fixed)
     assert found.enlarges(223, 500)
     assert found.enlarges(500, 223)
     assert not found.enlarges(224, 224)

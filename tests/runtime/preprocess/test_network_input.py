@@ -9,7 +9,14 @@ from spinert.runtime.preprocess.canvas import Placement
 from spinert.runtime.preprocess.network_input import network_input
 from spinert.runtime.preprocess.resample import resize_f32, resize_u8
 
-PLACE = Placement(valid_height=40, valid_width=30, height=64, width=32)
+PLACE = Placement(
+    valid_height=40,
+    valid_width=30,
+    height=64,
+    width=32,
+    rows_per_pixel=1.0,
+    columns_per_pixel=1.0,
+)
 GREY = (np.arange(100 * 70).reshape(100, 70) % 256).astype(np.uint8)
 
 

@@ -130,8 +130,8 @@ def test_an_unsettled_frame_is_answered_as_with_rounds_enough(bundle, hasty):
             Geometry(
                 rows=content.rows,
                 columns=content.columns,
-                valid_height=tensor.placement.valid_height,
-                valid_width=tensor.placement.valid_width,
+                rows_per_pixel=tensor.placement.rows_per_pixel,
+                columns_per_pixel=tensor.placement.columns_per_pixel,
             ),
         )
         for boxes, scores, labels, _ in reversed(answers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -93,6 +94,14 @@ def test_engines_are_for_the_batches_of_the_server(flags):
     settings = Settings(engine=EngineSettings(max_batch=2))
     assert {engine.max_batch for engine in run(flags, settings)} == {2}
     assert {e.max_batch for e in run(replace(flags, max_batch=3), settings)} == {3}
+
+
+def test_an_engine_that_is_asked_for_is_not_removed_to_make_room_for_another(flags):
+    settings = Settings(engines=EnginesSettings(keep_gib=0))
+    first, _ = run(flags, settings)
+    shutil.rmtree(first.directory)
+    classifier, detector = run(flags, settings)
+    assert (classifier.was_cached, detector.was_cached) == (False, True)
 
 
 def test_a_precision_that_the_bundle_lacks_is_refused(flags):

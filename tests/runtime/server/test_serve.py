@@ -4,12 +4,15 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.bundles import write_tiny_bundle
+from support.golden import write_onnx_golden_bundle
 from support.servers import launched, serving, wait_for_event, write_served_bundle
 
 from spinert.runtime.client import (
@@ -106,21 +109,31 @@ def test_a_signal_before_it_is_ready_ends_it_with_0(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_frames_in_flight_are_answered_before_it_exits(tmp_path, number):
-    bundle = write_served_bundle(tmp_path / "bundle", cost_ms=200)
-    one = {"max_batch": 1}
-    with (
-        serving(bundle, tmp_path / "work", engine=one) as server,
-        Client(server.address) as client,
-    ):
-        answers = client.stream([frame() for _ in range(4)])
-        # All four were sent before the first took its time in the network.
-        first = next(answers)
-        server.process.send_signal(number)
-        rest = list(answers)
+    bundle = write_onnx_golden_bundle(tmp_path / "bundle")
+    tables = {"backend": {"name": "slow", "threads": 1}, "engine": {"max_batch": 1}}
+    work, sent = tmp_path / "work", threading.Event()
+    with launched(bundle, work, program="support.serve_slow", **tables) as server:
+        (work / "told").write_text("go")
+        address = wait_for_event(server, "ready")["address"]
+        (work / "told").write_text("hold")
+        with Client(address) as client, ThreadPoolExecutor(1) as reader:
+            answers = reader.submit(list, client.stream(frames_then(4, sent.set)))
+            assert sent.wait(30)
+            # On the same connection: behind them, and several turns of the server.
+            for _ in range(20):
+                client.server_info()
+            server.process.send_signal(number)
+            assert wait_for_event(server, "draining")["in_flight"] == 4
+            (work / "told").write_text("go")
+            assert [a.verdict.rows for a in answers.result(30)] == [80] * 4
         assert server.process.wait(30) == 0
-    assert [answer.verdict.rows for answer in [first, *rest]] == [80] * 4
-    [draining] = [e for e in server.events() if e["event"] == "draining"]
-    assert 1 <= draining["in_flight"] <= 3
+
+
+def frames_then(count, done):
+    """Yield frames; call `done` when they have been taken and sent."""
+    for _ in range(count):
+        yield frame()
+    done()
 
 
 def test_frames_that_outlive_the_grace_are_refused(tmp_path):

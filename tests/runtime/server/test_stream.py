@@ -1,7 +1,7 @@
 """The rules of Stream over a real socket."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import grpc
 import pytest
@@ -492,3 +492,39 @@ def test_large_frames_arrive_whole():
         return bytes(engine.requests[0].content.data)
 
     assert on_stream(script) == pixels
+
+
+def test_a_server_that_ends_waits_for_its_last_answers_to_be_read():
+    engine = ScriptedEngine(is_held=True)
+
+    async def main():
+        patient = Patience(farewell_ms=60_000)
+        async with AsyncExitStack() as client:
+            async with serving_front(engine, patience=patient) as front:
+                stub = await client.enter_async_context(stub_of(front.address))
+                stream = await opened(stub)
+                await stream.frame("last")
+                await engine.has(1)
+                # Later than any wait that were short; the server is ending by then.
+                asyncio.get_running_loop().call_later(1.5, engine.finish, 0)
+            return await stream.answer()
+
+    assert asyncio.run(main()).frame_id == "last"
+
+
+def test_a_server_that_ends_does_not_wait_for_ever():
+    engine = ScriptedEngine(is_held=True)
+
+    async def main():
+        hasty = Patience(farewell_ms=100)
+        async with AsyncExitStack() as client:
+            async with serving_front(engine, patience=hasty) as front:
+                stub = await client.enter_async_context(stub_of(front.address))
+                stream = await opened(stub)
+                await stream.frame("never answered")
+                await engine.has(1)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stream.answer()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    assert engine.futures[0].cancelled()
