@@ -24,7 +24,6 @@ from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnxruntime
 import torch
 from harness import HERE, Ratio, machine, ratio, renew_readme, write_json
@@ -53,8 +52,7 @@ _MARKERS = {
     "pooled = function(": ROI_ALIGN,
 }
 _TRACE = "pkg.torch.onnx.stack_trace"
-# Becomes 800 x 1333, padded to 800 x 1344.
-_ROWS, _COLUMNS = 1333, 2222
+_ROWS, _COLUMNS = 1333, 2222  # becomes 800 x 1333, padded to 800 x 1344
 _RECIPE = f"""
 name = "cost"
 version = "1"
@@ -163,8 +161,7 @@ def model_with_parts(made: Prepared, module: torch.nn.Module) -> bytes:
     for index, node in enumerate(model.graph.node):
         node.name = f"{_part(node)}/{node.op_type}_{index}"
         del node.metadata_props[:]
-    content: bytes = model.SerializeToString()
-    return content
+    return bytes(model.SerializeToString())
 
 
 def _part(node: Any) -> str:
@@ -238,7 +235,6 @@ def measure(architecture: str, rounds: int, work: Path) -> dict[str, Any]:
     found = {
         "input": list(made.feed["image"].shape[2:]),
         "options": {k: str(v) for k, v in made.opened.detector.options.items()},
-        "nodes": dict(Counter(_names(plain))),
         "share": {part: share.as_json() for part, share in shares.items()},
         **times,
     }
@@ -255,13 +251,7 @@ def measure(architecture: str, rounds: int, work: Path) -> dict[str, Any]:
     return found
 
 
-def _names(model: bytes) -> list[str]:
-    nodes = onnx.load_from_string(model).graph.node
-    return [node.name.partition("/")[0] for node in nodes]
-
-
 def _difference(ours: bytes, theirs: bytes, feed: Feed) -> dict[str, float]:
-    """Return how far the two graphs are apart, scores in order."""
     scores = [np.sort(_session(m).run(["scores"], feed)[0]) for m in (ours, theirs)]
     return {"scores": float(np.abs(scores[0] - scores[1]).max())}
 

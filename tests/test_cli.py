@@ -72,6 +72,14 @@ def test_verify_measures_every_output(bundle):
     assert "passes on fake" in spinert("verify", bundle, "--backend", "fake").stdout
 
 
+def test_verify_runs_what_its_flags_ask_for(bundle):
+    flags = ("--backend", "fake", "--max-batch", "2", "--precision", "fp32")
+    report = json.loads(spinert("verify", bundle, *flags, "--json").stdout)
+    [check] = report["backends"]
+    assert check["backend"]["precision"] == "fp32"
+    assert {tuple(gate["batch_sizes"]) for gate in check["networks"]} == {(1, 2)}
+
+
 def test_verify_leaves_its_certificates_where_the_server_will_look(bundle, tmp_path):
     config = tmp_path / "server.toml"
     config.write_text(

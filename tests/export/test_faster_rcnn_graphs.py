@@ -51,9 +51,10 @@ class Exported:
     spec: GraphSpec
     model: Any
 
-    def alone(self, image: Tensor, size: Tensor) -> list[Tensor]:
-        with torch.no_grad():
-            return [value[0] for value in self.graph(image[None], size[None])]
+
+def alone(graph: nn.Module, image: Tensor, size: Tensor) -> list[Tensor]:
+    with torch.no_grad():
+        return [value[0] for value in graph(image[None], size[None])]
 
 
 @cache
@@ -66,10 +67,8 @@ def exported(name: str) -> Exported:
     return Exported(graph, own, onnx_from_torch(graph, example, own))
 
 
-def session_of(model: Any) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+def session_of(model: bytes) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
 def images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -85,13 +84,13 @@ def images(count: int, height: int, width: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("name", ["torchvision", "detectron2"])
 def test_onnx_runtime_agrees_at_every_batch_size_and_slot(name) -> None:
     own = exported(name)
-    session = session_of(own.model)
+    session = session_of(own.model.SerializeToString())
     for count, (height, width) in enumerate(SIZES[name], start=1):
         image, size = images(count, height, width)
         feed = {"image": image.numpy(), "image_size": size.numpy()}
         found = session.run(None, feed)
         for slot in range(count):
-            expected = own.alone(image[slot], size[slot])
+            expected = alone(own.graph, image[slot], size[slot])
             assert float(expected[1].max()) > 0.01
             for value, other, atol in zip(expected, found, TOLERANCES, strict=True):
                 np.testing.assert_allclose(other[slot], value, rtol=0, atol=atol)
@@ -131,7 +130,7 @@ def test_the_split_graphs_answer_as_the_whole_graph() -> None:
     feed = {**levels, "proposals": np.stack(host), "image_size": size.numpy()}
     answer = second.run(None, feed)
     for slot in range(2):
-        *expected, status = own.alone(image[slot], size[slot])
+        *expected, status = alone(whole, image[slot], size[slot])
         assert not status
         for value, other, atol in zip(expected, answer, TOLERANCES, strict=False):
             np.testing.assert_allclose(other[slot], value, rtol=0, atol=atol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,11 @@ from spinert.export.members import opened_recipe
 from spinert.export.plan import bundle_from_recipe
 from spinert.export.recipe import recipe_from_toml
 from spinert.proto.agreement import TOLERANCES
+from spinert.runtime.backends import BackendOptions
+from spinert.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from spinert.runtime.bundle import load_bundle
+from spinert.runtime.engine.opening import load_networks
+from spinert.runtime.gate.running import run_gate
 
 
 def session(directory: Path, role: str) -> onnxruntime.InferenceSession:
@@ -84,6 +90,15 @@ def test_the_detector_takes_any_multiple_of_32(small_bundle) -> None:
         assert (np.diff(scores, axis=1) <= 0).all()
         assert labels.min() >= 0
         assert labels.max() < 7
+
+
+@pytest.mark.slow
+def test_onnx_runtime_agrees_at_every_batch_size_and_slot(small_bundle) -> None:
+    bundle = load_bundle(small_bundle)
+    with closing(OnnxRuntimeBackend(BackendOptions(threads=1))) as backend:
+        load_networks(backend, bundle)
+        report = run_gate(bundle, backend, range(1, 9), lambda *_: None)
+    report.require_passed()
 
 
 def test_a_frame_does_not_depend_on_its_mates(small_bundle) -> None:

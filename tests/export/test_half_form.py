@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 from google.protobuf import json_format
+from support.onnx_files import classifier_file, yolo_file
 from support.small_networks import RECIPE, SMALL, write_recipe
 
 from spinert.export.errors import ParityError
@@ -16,6 +17,35 @@ from spinert.proto.agreement import TOLERANCES
 from spinert.proto.bundle_rules import broken_rules
 
 ROLES = ("classifier", "detector")
+# Nothing here has to be converted by PyTorch.
+IMPORTED = """
+name = "imported"
+version = "1"
+preset = "vindr"
+{precisions}
+
+[[classifier]]
+architecture = "onnx"
+checkpoint = "first.onnx"
+mapping = {{ meaning = "two_logits" }}
+
+[detector]
+architecture = "onnx"
+checkpoint = "yolo.onnx"
+mapping = {{ head = "dense" }}
+
+[golden]
+sizes = [[160, 128], [160, 128], [128, 160]]
+batch_sizes = [1]
+
+[bundle.networks.classifier.input.canvas.fixed]
+height = 64
+width = 64
+
+[bundle.networks.detector.input]
+mean = [0, 0, 0]
+std = [255, 255, 255]
+"""
 
 
 def bundle_of(directory: Path) -> pb.Bundle:
@@ -117,14 +147,17 @@ def exported(folder: Path, text: str) -> Path:
     return target
 
 
-@pytest.mark.slow
-def test_a_recipe_may_want_float32_only(tmp_path) -> None:
-    text = RECIPE.replace("[[classifier]]", 'precisions = ["fp32"]\n[[classifier]]', 1)
-    target = exported(tmp_path, text)
+@pytest.mark.parametrize(
+    ("wanted", "forms"), [("", 1), ('precisions = ["fp32"]', 0)], ids=["both", "fp32"]
+)
+def test_a_recipe_may_want_float32_only(tmp_path, wanted, forms) -> None:
+    classifier_file(tmp_path / "first.onnx")
+    yolo_file(tmp_path / "yolo.onnx", size=(160, 160))
+    target = exported(tmp_path, IMPORTED.format(precisions=wanted))
     bundle = bundle_of(target)
     assert broken_rules(bundle) == []
-    assert not any(network.forms for network in bundle.networks.values())
-    assert not list(target.rglob("*fp16*"))
+    assert [len(network.forms) for network in bundle.networks.values()] == [forms] * 2
+    assert len(list(target.rglob("*fp16*"))) == 2 * forms
 
 
 def test_a_form_that_is_too_far_off_leaves_nothing_behind(

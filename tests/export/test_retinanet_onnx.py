@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from support.onnx_files import classifier_file
 from support.small_networks import RECIPE, SMALL, write_recipe
 from torch import Tensor, nn
 
@@ -35,6 +36,22 @@ SMALL_RETINANET = retinanet(
     )
 )
 CHANGES = {
+    """
+[[classifier]]
+name = "first"
+architecture = "small_densenet"
+checkpoint = "untrained:1"
+
+[[classifier]]
+name = "second"
+architecture = "small_densenet"
+checkpoint = "untrained:2"
+""": """
+[[classifier]]
+architecture = "onnx"
+checkpoint = "classifier.onnx"
+mapping = { meaning = "two_logits" }
+""",
     'architecture = "small_sparse_rcnn"': (
         'architecture = "small_retinanet"\nstyle = "torchvision"'
     ),
@@ -50,6 +67,7 @@ def directory(tmp_path_factory):
         assert old in text
         text = text.replace(old, new)
     folder = tmp_path_factory.mktemp("retinanet")
+    classifier_file(folder / "classifier.onnx")
     networks = {**SMALL, "small_retinanet": SMALL_RETINANET}
     recipe = write_recipe(folder, text)
     export_bundle(recipe, folder / "bundle", lambda *_: None, architectures=networks)
@@ -64,7 +82,7 @@ def test_a_float_input_is_reproduced_and_every_slot_answers_alike(directory) -> 
     with closing(OnnxRuntimeBackend(BackendOptions(threads=1))) as backend:
         load_networks(backend, bundle)
         # Refuses inputs whose SHA-256 is not that of the export's own preprocessing.
-        report = run_gate(bundle, backend, (1, 2, 3, 4), lambda *_: None)
+        report = run_gate(bundle, backend, range(1, 9), lambda *_: None)
     report.require_passed()
 
 

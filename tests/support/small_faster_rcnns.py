@@ -14,7 +14,17 @@ from spinert.export.onnx_from_torch import GraphSpec, onnx_from_torch
 from spinert.export.split_graphs import split_graphs
 from support.small_networks import batch, calibration, detector_canvas, golden_frames
 
-__all__ = ["ARCHITECTURE", "FREE", "calibrated", "grey", "halves", "spec", "with_rounds"]
+__all__ = [
+    "ARCHITECTURE",
+    "COUNTS",
+    "FREE",
+    "STYLES",
+    "calibrated",
+    "grey",
+    "halves",
+    "spec",
+    "with_rounds",
+]
 
 ARCHITECTURE = faster_rcnn(
     FasterRCNNSpec(

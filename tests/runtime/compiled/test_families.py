@@ -50,10 +50,17 @@ OPTIONS = {
 }
 
 
-def exported(folder: Path, name: str, options: str) -> Path:
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> Path:
+    """Keep the classifier, which is the same in all of these."""
+    return tmp_path_factory.mktemp("kept") / "cache"
+
+
+def exported(folder: Path, name: str, options: str, kept: Path) -> Path:
     """Return a bundle of small networks of family `name`."""
     from support import efficientdets, faster_rcnns, retinanets, small_networks
 
+    from spinert.export.cache import ExportCache
     from spinert.export.pipeline import export_bundle
 
     architectures = {
@@ -67,7 +74,11 @@ def exported(folder: Path, name: str, options: str) -> Path:
     recipe = folder / "recipe.toml"
     recipe.write_text(RECIPE.format(name=name, options=options, canvas=canvas))
     export_bundle(
-        recipe, folder / "bundle", lambda *_: None, architectures=architectures
+        recipe,
+        folder / "bundle",
+        lambda *_: None,
+        architectures=architectures,
+        cache=ExportCache(kept),
     )
     return folder / "bundle"
 
@@ -85,9 +96,9 @@ def built(bundle: Path, cache: Path, precision: str):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_family_is_compiled_in_both_precisions(name, tmp_path):
+def test_a_family_is_compiled_in_both_precisions(name, tmp_path, kept):
     rtx_flavour()
-    bundle = exported(tmp_path, name, OPTIONS[name])
+    bundle = exported(tmp_path, name, OPTIONS[name], kept)
     half = built(bundle, tmp_path / "engines", "fp16")
     single = built(bundle, tmp_path / "engines", "fp32")
     assert [engine.network for engine in half] == ["classifier", "detector"]

@@ -8,15 +8,19 @@ import torch
 from support.bundles import CLASSES, MEMBERS, tiny_spec, write_bundle
 from support.engines import PATIENCE_S, HeldDecoder, raw, request, settings
 from support.graphs import classifier
-from support.small_networks import batch, calibration, detector_canvas, golden_frames
+from support.small_faster_rcnns import (
+    ARCHITECTURE,
+    COUNTS,
+    FREE,
+    grey,
+    halves,
+    spec,
+    with_rounds,
+)
+from support.small_networks import batch, detector_canvas, golden_frames
 
-from spinert.export.families.faster_rcnn import faster_rcnn
 from spinert.export.networks.detector import DetectorGraph
-from spinert.export.networks.faster_rcnn import BoxHeadSpec, FasterRCNNSpec
-from spinert.export.networks.grey_input import GreyInput
-from spinert.export.networks.resnet_fpn import ResNetSpec
-from spinert.export.onnx_from_torch import GraphSpec, onnx_from_torch
-from spinert.export.split_graphs import split_graphs
+from spinert.export.onnx_from_torch import onnx_from_torch
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import BackendOptions
 from spinert.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -35,53 +39,20 @@ from spinert.runtime.image import Image, Photometric
 
 pytestmark = pytest.mark.slow
 
-ARCHITECTURE = faster_rcnn(
-    FasterRCNNSpec(
-        backbone=ResNetSpec(blocks=(1, 1, 1, 1), stem=8, pyramid=16),
-        head=BoxHeadSpec(width=32),
-    )
-)
-STYLE = next(s for s in ARCHITECTURE.styles if s.name == "torchvision")
-COUNTS = {"rpn_per_level": 60, "proposals": 50}
 PROPOSALS, REGIONS = "networks/proposals.onnx", "networks/regions.onnx"
 LEVEL = 200
 
 
-def network(rounds, weights=None):
-    options = {**ARCHITECTURE.options, **STYLE.options, **COUNTS, "nms_rounds": rounds}
-    built = ARCHITECTURE.build(options, len(CLASSES))
-    if weights is None:
-        ARCHITECTURE.calibrate(built, calibration(golden_frames(detector_canvas())))
-    else:
-        built.load_state_dict(weights)
-    return built
-
-
-def graph(of_network):
-    third = (110.0, 110.0, 110.0)
-    grey = GreyInput(mean=third, std=(50.0,) * 3, fill=(0.0,) * 3)
-    return grey, DetectorGraph(grey, of_network, None).eval()
+def graph(rounds):
+    return DetectorGraph(grey(), with_rounds(len(CLASSES), rounds), None).eval()
 
 
 @pytest.fixture(scope="module")
-def hasty():
-    return network(1)
-
-
-@pytest.fixture(scope="module")
-def bundle(hasty, tmp_path_factory):
-    grey, whole = graph(hasty)
+def bundle(tmp_path_factory):
     example = batch(golden_frames(detector_canvas())[:2])
-    spec = GraphSpec(
-        inputs=("image", "image_size"),
-        outputs=("boxes", "scores", "labels", "status"),
-        dynamic=({0: "batch", 2: "height", 3: "width"}, {0: "batch"}),
-    )
-    split = ARCHITECTURE.split(hasty)
-    first, second = (
-        onnx_from_torch(half.module, half.example, half.spec).SerializeToString()
-        for half in split_graphs(split, grey, example, spec)
-    )
+    split = ARCHITECTURE.split(with_rounds(len(CLASSES), 1))
+    first, second = halves(len(CLASSES))
+    hasty = onnx_from_torch(graph(1), example, spec(FREE)).SerializeToString()
     bundle = tiny_spec()
     detector = bundle.networks["detector"]
     detector.detection.candidates = COUNTS["proposals"] * len(CLASSES)
@@ -95,16 +66,14 @@ def bundle(hasty, tmp_path_factory):
     )
     files = {
         "networks/classifier.onnx": classifier(len(MEMBERS)).SerializeToString(),
-        "networks/detector.onnx": onnx_from_torch(
-            whole, example, spec
-        ).SerializeToString(),
+        "networks/detector.onnx": hasty,
         PROPOSALS: first,
         REGIONS: second,
     }
     return load_bundle(write_bundle(tmp_path_factory.mktemp("rcnn"), bundle, files))
 
 
-def test_an_unsettled_frame_is_answered_as_with_rounds_enough(bundle, hasty):
+def test_an_unsettled_frame_is_answered_as_with_rounds_enough(bundle):
     content = raw(LEVEL)
     pixels = np.frombuffer(content.data, np.uint8).reshape(content.rows, -1)
     image = Image(pixels=pixels, bits_stored=8, photometric=Photometric.MONOCHROME2)
@@ -113,9 +82,8 @@ def test_an_unsettled_frame_is_answered_as_with_rounds_enough(bundle, hasty):
     given = [torch.from_numpy(inputs[name]) for name in ("image", "image_size")]
     answers = []
     for rounds in (1, 60):
-        _, whole = graph(network(rounds, hasty.state_dict()))
         with torch.no_grad():
-            answers.append([value[0].numpy() for value in whole(*given)])
+            answers.append([value[0].numpy() for value in graph(rounds)(*given)])
     assert [int(answer[3]) for answer in answers] == [1, 0]
     backend = OnnxRuntimeBackend(BackendOptions(threads=1))
     load_networks(backend, bundle)

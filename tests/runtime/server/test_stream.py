@@ -505,7 +505,7 @@ def test_a_server_that_ends_waits_for_its_last_answers_to_be_read():
                 stream = await opened(stub)
                 await stream.frame("last")
                 await engine.has(1)
-                # Later than any wait that were short; the server is ending by then.
+                # By then the server is ending, and nothing but patience keeps it.
                 asyncio.get_running_loop().call_later(1.5, engine.finish, 0)
             return await stream.answer()
 
