@@ -50,7 +50,8 @@ def exact_pairs(
     A candidate that is found again in its own place is paired at once. Every other
     takes the unused candidate of its label, within the score tolerance, whose box is
     nearest. The list is cut from a longer one: of candidates that tie with the last
-    either may be in it, so one without partner counts only above that tie.
+    either may be in it, so one without partner counts only above that tie, and two
+    boxes in it that are apart are no pair.
     """
     tolerance = tolerances["scores"]
     scores, found = expected["scores"], actual["scores"]
@@ -59,6 +60,7 @@ def exact_pairs(
     in_place &= _box_gaps(expected["boxes"], actual["boxes"]) <= tolerances["boxes"]
     partner = np.where(in_place, np.arange(len(scores)), -1)
     free = ~in_place
+    edge = max(_last(expected), score_floor) + tolerance
     seen = ~(scores < score_floor)
     left = np.flatnonzero(free & seen)
     for index in left[np.argsort(-scores[left], kind="stable")]:
@@ -68,9 +70,14 @@ def exact_pairs(
             continue
         choices = np.flatnonzero(fits)
         gaps = _box_gaps(actual["boxes"][choices], expected["boxes"][index])
-        partner[index] = choices[gaps.argmin()]
-        free[partner[index]] = False
-    edge = max(_last(expected), score_floor) + tolerance
+        nearest = choices[gaps.argmin()]
+        if (
+            gaps.min() > tolerances["boxes"]
+            and max(scores[index], found[nearest]) <= edge
+        ):
+            continue
+        partner[index] = nearest
+        free[nearest] = False
     paired = np.flatnonzero((partner >= 0) & seen)
     return Pairs(
         expected=paired,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import re
 import shutil
@@ -75,3 +77,11 @@ def test_every_link_of_the_pages_leads_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_table_of_networks_is_the_measured_one(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("networks_table")
+    page = (ROOT / "README.md").read_text()
+    results = json.loads(tables.RESULTS.read_text())
+    assert tables.renewed(page, results) == page

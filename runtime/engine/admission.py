@@ -149,9 +149,13 @@ class Admission(Generic[T]):
             self._closed = None
 
     def close(self, error: RefusedNow) -> None:
-        """Refuse every frame with `error` from now on."""
+        """Refuse every frame with `error` from now on.
+
+        Shutting down is final: a thread that fails meanwhile does not change it.
+        """
         with self._changed:
-            self._closed = error
+            if not self._is_final():
+                self._closed = error
             self._changed.notify_all()
 
     def admit(self, resident: T) -> None:

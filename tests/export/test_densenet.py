@@ -27,10 +27,11 @@ from spinert.export.networks.densenet import (
     DenseNetSpec,
 )
 from spinert.export.networks.ensemble import ClassifierEnsemble
-from spinert.export.parity import TOLERANCES
 from spinert.export.untrained.densenet import calibrate_densenet
+from spinert.proto.agreement import FP32, TOLERANCES
 
-FAR = 20 * TOLERANCES["logits"]
+NEAR = TOLERANCES[FP32]["logits"]
+FAR = 20 * NEAR
 
 
 def logits_by_torchvision(
@@ -70,7 +71,9 @@ def test_a_densenet_computes_what_torchvision_computes(
     with torch.no_grad():
         actual = network(x)
     assert actual.std() > 1
-    torch.testing.assert_close(actual, expected, rtol=0, atol=TOLERANCES["logits"] / 5)
+    torch.testing.assert_close(
+        actual, expected, rtol=0, atol=NEAR / 5
+    )
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,16 @@ def test_the_last_place_may_go_to_either_of_two_equals():
     assert gaps(BASE, other)["labels"] == 0
 
 
+def test_the_last_place_may_go_to_another_box_of_the_same_label():
+    assert gaps(BASE, changed(BASE, boxes={3: 777})) == NOTHING
+    clear = BASE["scores"][3] - np.float32(2e-4)
+    longer = {
+        name: np.concatenate((values, values[-1:])) for name, values in BASE.items()
+    }
+    longer["scores"][4] = clear
+    assert gaps(longer, changed(longer, boxes={3: 777}))["boxes"] > 400
+
+
 def test_a_moved_box_counts_and_is_told():
     other = changed(BASE, boxes={1: BASE["boxes"][1] + [0, 0, 0.5, 0]})
     found = agreement(BASE, other, EXACT).differences["boxes"]
@@ -169,7 +179,7 @@ def test_below_the_bundles_floor_the_last_of_a_level_may_be_another():
     other = changed(base, boxes={2: 500.0}, labels={1: 0})
     floored = AgreementRule(tolerances=TOLERANCES["fp32"], exact=True, score_floor=0.05)
     assert gaps(base, other, floored) == NOTHING
-    assert gaps(base, other)["boxes"] > 0
+    assert gaps(base, other)["labels"] > 0
     moved = changed(base, boxes={0: [1, 0, 40, 60]})
     assert gaps(base, moved, floored)["boxes"] == 1.0
     assert gaps(base, changed(base, labels={0: 2}), floored)["labels"] == 2

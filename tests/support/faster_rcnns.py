@@ -40,7 +40,7 @@ __all__ = [
 
 WIDTH = 64
 COUNTS: dict[str, Option] = {"rpn_per_level": 120, "proposals": 80}
-"""Small enough for loops; p6 of the images here has fewer anchors than a level may keep."""
+"""Small enough for loops; p6 of these images has fewer anchors than a level keeps."""
 
 ARCHITECTURE = faster_rcnn(
     FasterRCNNSpec(backbone=ResNetSpec(blocks=BLOCKS), head=BoxHeadSpec(width=WIDTH))

@@ -104,6 +104,15 @@ def test_nothing_comes_in_once_it_is_closed(admission):
     assert caught.value.reason is Reason.SHUTTING_DOWN
 
 
+def test_a_failure_after_shutting_down_keeps_it_shut_down(admission):
+    admission.close(shutting_down())
+    admission.close(Unavailable(Reason.NOT_READY, "the engine has failed"))
+    with pytest.raises(Unavailable) as caught:
+        admission.admit(Item(request()))
+    assert caught.value.reason is Reason.SHUTTING_DOWN
+    assert admission.next_expired() is None
+
+
 def test_leaving_makes_room_of_every_kind(admission):
     big = EncodedFrame(data=bytes(MIB // 2 - 4096))
     for _ in range(3):
