@@ -32,10 +32,7 @@ def _networks(spec: pb.Bundle) -> Table:
     for column in ("role", "architecture", "input", "output", "parity (max abs)"):
         table.add_column(column)
     for role, network in sorted(spec.networks.items()):
-        parity = "\n".join(
-            f"{o.output} {o.measured_max_abs:.1e} <= {o.tolerance_abs:.0e}"
-            for o in network.parity.outputs
-        )
+        parity = "\n".join(_measured(network.parity))
         cells = (
             role,
             network.architecture,
@@ -45,6 +42,25 @@ def _networks(spec: pb.Bundle) -> Table:
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _measured(parity: pb.Parity) -> Iterator[str]:
+    for entry in parity.outputs:
+        yield (
+            f"{entry.output} {entry.measured_max_abs:.1e} <= {entry.tolerance_abs:g}"
+        )
+
+
+def _forms(network: pb.Network) -> Iterator[tuple[str, str]]:
+    """Yield what else there is of a network, and what it needs."""
+    if network.operators:
+        yield "needs", ", ".join(network.operators)
+    for form in network.forms:
+        kept = f"{len(form.kept_fp32)} nodes in fp32"
+        measured = ", ".join(_measured(form.parity))
+        yield form.precision, f"{measured}; {kept} ({form.parity.compared})"
+    if network.HasField("split"):
+        yield "split", "unsettled frames are computed again, suppressed by the host"
 
 
 def _input(spec: pb.NetworkInput) -> str:
@@ -95,7 +111,11 @@ def _facts(spec: pb.Bundle) -> Iterator[tuple[str, str]]:
     sizes = ", ".join(str(size) for size in spec.golden.batch_sizes)
     yield "golden set", f"{len(spec.golden.frames)} frames, batches of {sizes}"
     for record in spec.provenance.checkpoints:
-        yield f"{record.role} weights", f"{record.source} ({record.style})"
+        told = "".join(f"; {note}" for note in record.notes)
+        yield f"{record.role} weights", f"{record.source} ({record.style}){told}"
+    for role, network in sorted(spec.networks.items()):
+        for name, text in _forms(network):
+            yield f"{role} {name}", text
     yield "exported", f"{spec.provenance.created_at}, preset {spec.provenance.preset}"
     total = sum(entry.bytes for entry in spec.files) / 2**20
     yield "files", f"{len(spec.files)}, {total:.1f} MiB"
