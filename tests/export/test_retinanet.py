@@ -30,7 +30,7 @@ from spinert.proto import bundle_pb2 as pb
 
 
 @pytest.mark.parametrize("style", ["torchvision", "torchvision_v2"])
-@pytest.mark.parametrize("top_k", [1000, 50])
+@pytest.mark.parametrize("top_k", [1000, 60])
 def test_the_whole_path_answers_as_torchvision(style, top_k) -> None:
     own = case(style).with_options(top_k=top_k)
     model = load(torchvision_retinanet(style, topk_candidates=top_k), own.file())
