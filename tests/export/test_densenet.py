@@ -71,9 +71,7 @@ def test_a_densenet_computes_what_torchvision_computes(
     with torch.no_grad():
         actual = network(x)
     assert actual.std() > 1
-    torch.testing.assert_close(
-        actual, expected, rtol=0, atol=NEAR / 5
-    )
+    torch.testing.assert_close(actual, expected, rtol=0, atol=NEAR / 5)
 
 
 @pytest.mark.parametrize(
