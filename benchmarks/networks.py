@@ -131,6 +131,8 @@ def measured(case: Case, folder: Path, environment: dict[str, str]) -> dict[str,
     )
     row["build_s"], row["build_peak_rss_mib"] = built.seconds, built.peak_rss_mib
     row["build"] = json.loads(built.output) if built.output else {"error": built.error}
+    for engine in row["build"].get("engines", []):
+        del engine["directory"]
     return row
 
 
