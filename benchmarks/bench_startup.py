@@ -1,4 +1,4 @@
-"""Start-up: ready with a stored pass, import time, memory of the front."""
+"""Start-up: ready with a certificate, import time, memory of the front."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         imported = f"{start['import_spinert_runtime_s']:.3f}"
         rss = f"{start['front_with_empty_networks_rss_mib'] * 1.048576:.0f}"
         rows += [
-            ("ready from start, demo bundle, stored pass (s)", ready, "<= 8"),
+            ("ready from start, demo bundle, with a certificate (s)", ready, "<= 8"),
             ("import spinert.runtime (s)", imported, "<= 0.3"),
             ("front process, networks of a few bytes (MB RSS)", rss, "<= 150"),
         ]

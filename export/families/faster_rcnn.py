@@ -13,11 +13,11 @@ from torch import nn
 from spinert.export.architecture import DETECTOR, Architecture, SplitNetwork
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.checkpoints.torchvision_keys import torchvision_backbone_key
-from spinert.export.errors import RecipeError
 from spinert.export.families.detection_styles import (
     CLASS_WISE,
     DETECTRON2_INPUT,
     TORCHVISION_INPUT,
+    has_background_first,
 )
 from spinert.export.networks.faster_rcnn import FasterRCNN, FasterRCNNSpec
 from spinert.export.networks.roi_align_operator import OPERATOR
@@ -166,14 +166,6 @@ TORCHVISION_FASTER_RCNN_V2: Final = Style(
 """torchvision `fasterrcnn_resnet50_fpn_v2`."""
 
 
-def _has_background_first(options: Mapping[str, Option]) -> bool:
-    background = options["background"]
-    if background not in ("first", "last"):
-        message = f"option 'background': {background!r} is not one of first, last"
-        raise RecipeError(message)
-    return background == "first"
-
-
 def _spec(
     base: FasterRCNNSpec, options: Mapping[str, Option], classes: int
 ) -> FasterRCNNSpec:
@@ -208,7 +200,7 @@ def _spec(
             linears=int(options["head_linears"]),
         ),
         classes=classes,
-        background_first=_has_background_first(options),
+        background_first=has_background_first(options, other="last"),
         min_box_edge_px=float(options["min_box_edge_px"]),
     )
 

@@ -13,11 +13,11 @@ from torch import nn
 from spinert.export.architecture import DETECTOR, Architecture
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.checkpoints.torchvision_keys import torchvision_backbone_key
-from spinert.export.errors import RecipeError
 from spinert.export.families.detection_styles import (
     CLASS_WISE,
     DETECTRON2_INPUT,
     TORCHVISION_INPUT,
+    has_background_first,
 )
 from spinert.export.networks.retinanet import (
     DETECTRON2_ANCHORS,
@@ -142,14 +142,6 @@ TORCHVISION_RETINANET_V2: Final = Style(
 """torchvision.models.detection.retinanet_resnet50_fpn_v2."""
 
 
-def _has_background_first(options: Mapping[str, Option]) -> bool:
-    background = options["background"]
-    if background not in ("none", "first"):
-        message = f"option 'background': {background!r} is not one of none, first"
-        raise RecipeError(message)
-    return background == "first"
-
-
 def retinanet(base: RetinaNetSpec) -> Architecture:
     """Describe a RetinaNet detector; options replace parts of `base`."""
 
@@ -163,7 +155,7 @@ def retinanet(base: RetinaNetSpec) -> Architecture:
                 eps=float(options["frozen_bn_eps"]),
             ),
             classes=classes,
-            background_first=_has_background_first(options),
+            background_first=has_background_first(options, other="none"),
             p6_from_p5=bool(options["p6_from_p5"]),
             head_groups=int(options["head_groups"]),
             anchors=TORCHVISION_ANCHORS if is_torchvision else DETECTRON2_ANCHORS,

@@ -18,7 +18,6 @@ __all__ = [
     "LargestImage",
     "Profile",
     "ShapeRange",
-    "fitting_profile",
     "profiles_from_network",
 ]
 
@@ -107,20 +106,6 @@ def profiles_from_network(
     else:
         batches = [(1, max_batch, max_batch)]
     return tuple(_profile(network.input, batch, sizes) for batch in batches)
-
-
-def fitting_profile(
-    profiles: Sequence[Profile], batch: int, height: int, width: int
-) -> int | None:
-    """Return the index of the first profile that holds a batch of such images.
-
-    None where no profile does: the frame has to be refused.
-    """
-    for index, profile in enumerate(profiles):
-        channels = profile.image.minimum[1]
-        if profile.image.holds((batch, channels, height, width)):
-            return index
-    return None
 
 
 def _profile(

@@ -11,11 +11,10 @@ from support.faster_rcnns import (
     ARCHITECTURE,
     CLASSES,
     COUNTS,
-    calibration,
     case,
     torchvision_faster_rcnn,
 )
-from support.retinanets import BOX_PX, SCORE, gaps, greys, load, theirs
+from support.retinanets import BOX_PX, SCORE, calibration, gaps, greys, load, theirs
 from torch import nn
 
 from spinert.export.errors import RecipeError
@@ -182,6 +181,6 @@ def test_an_unknown_background_is_named() -> None:
 
 def test_only_a_faster_rcnn_is_calibrated_or_cut_as_one() -> None:
     with pytest.raises(TypeError, match="Identity"):
-        calibrate_faster_rcnn(nn.Identity(), calibration(case("detectron2").bundle))
+        calibrate_faster_rcnn(nn.Identity(), calibration(case("detectron2")))
     with pytest.raises(TypeError, match="Identity"):
         ARCHITECTURE.split(nn.Identity())

@@ -10,6 +10,7 @@ import pytest
 from google.protobuf import json_format
 from support.onnx_files import (
     FLOAT,
+    IMPORTED_RECIPE,
     STRIDE,
     FileBuilder,
     classifier_file,
@@ -331,42 +332,16 @@ def test_the_other_of_two_classes_may_be_abnormal(tmp_path) -> None:
     assert abs(found[0]) > 1e-3
 
 
-RECIPE = """
-name = "imported"
-version = "1"
-preset = "vindr"
-precisions = ["fp32"]
-
-[[classifier]]
-name = "first"
-architecture = "onnx"
-checkpoint = "first.onnx"
-mapping = { meaning = "two_logits" }
-
-[[classifier]]
+RECIPE = IMPORTED_RECIPE.replace(
+    "[detector]",
+    """[[classifier]]
 name = "second"
 architecture = "onnx"
 checkpoint = "own_classifier.onnx"
 
-[detector]
-architecture = "onnx"
-checkpoint = "yolo.onnx"
-
-[detector.mapping]
-head = "dense"
-
-[golden]
-sizes = [[160, 128], [160, 128], [160, 128], [128, 160]]
-
-[bundle.networks.classifier.input.canvas.fixed]
-height = 64
-width = 64
-
-[bundle.networks.detector.input]
-mean = [0, 0, 0]
-std = [255, 255, 255]
-fill = [0.447, 0.447, 0.447]
-"""
+[detector]""",
+    1,
+)
 
 
 def write_files(folder: Path) -> None:

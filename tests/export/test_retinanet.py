@@ -98,13 +98,13 @@ def test_a_wrong_setting_changes_the_answer(style, mistake) -> None:
 
 
 def test_an_unknown_background_is_named() -> None:
-    with pytest.raises(RecipeError, match="'last' is not one of none, first"):
+    with pytest.raises(RecipeError, match="'last' is not one of first, none"):
         case("detectron2").with_options(background="last")
 
 
 def test_only_a_retinanet_is_calibrated_as_one() -> None:
     with pytest.raises(TypeError, match="Identity"):
-        calibrate_retinanet(nn.Identity(), calibration(case("detectron2").bundle))
+        calibrate_retinanet(nn.Identity(), calibration(case("detectron2")))
 
 
 @pytest.mark.parametrize("style", ["torchvision", "torchvision_v2"])

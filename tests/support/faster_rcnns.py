@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from google.protobuf import json_format
 from torch import Tensor, nn
 
 from spinert.export.checkpoints.style import Option
 from spinert.export.families.faster_rcnn import faster_rcnn
 from spinert.export.networks.faster_rcnn import BoxHeadSpec, FasterRCNNSpec
-from spinert.export.networks.grey_input import input_stage
 from spinert.export.networks.resnet_fpn import ResNetSpec
-from spinert.export.untrained.calibration import Calibration
-from spinert.proto import bundle_pb2 as pb
 from support.retinanet_oracle import Detection
 from support.retinanets import (
     BLOCKS,
@@ -25,7 +21,7 @@ from support.retinanets import (
     SHORT_EDGE,
     Case,
     Grey,
-    greys,
+    calibrated,
 )
 from support.torchvision_models import torchvision_module
 
@@ -33,7 +29,6 @@ __all__ = [
     "ARCHITECTURE",
     "COUNTS",
     "FasterCase",
-    "calibration",
     "case",
     "torchvision_faster_rcnn",
 ]
@@ -52,13 +47,6 @@ STYLES = {style.name: style for style in ARCHITECTURE.styles}
 class FasterCase(Case):
     """A network with calibrated weights and the bundle that its style asks for."""
 
-    def with_options(self, **changes: Option) -> FasterCase:
-        """Return the same weights under other settings."""
-        options = {**self.options, **changes}
-        network = ARCHITECTURE.build(options, CLASSES)
-        network.load_state_dict(self.network.state_dict())
-        return replace(self, network=network.eval(), options=options)
-
     @torch.no_grad()
     def candidates(self, grey: Grey) -> list[Tensor]:
         """Return boxes, scores, labels and status of one frame."""
@@ -71,28 +59,10 @@ class FasterCase(Case):
         return self.decided(grey, [value.numpy() for value in answer])
 
 
-def calibration(bundle: pb.Network) -> Calibration:
-    shell = FasterCase(nn.Identity(), bundle, ARCHITECTURE.styles[0], {})
-    grey = greys()[0]
-    frames = [shell.inputs(grey), shell.inputs(grey[::-1].copy())]
-    image, size = (torch.cat(parts) for parts in zip(*frames, strict=True))
-    images = input_stage(bundle.input)(image, size)
-    return Calibration(seed=3, images=images, sizes=size, threshold=0.28)
-
-
 @cache
 def case(name: str) -> FasterCase:
-    """Return a style with weights calibrated under its own settings."""
-    style = STYLES[name]
-    bundle = pb.Network()
-    json_format.ParseDict(dict(style.network), bundle)
-    edge = bundle.input.canvas.shortest_edge
-    assert (edge.short_edge, edge.max_long_edge, edge.pad_multiple) == (800, 1333, 32)
-    edge.short_edge, edge.max_long_edge = SHORT_EDGE, LONG_EDGE
-    options = {**ARCHITECTURE.options, **style.options, **COUNTS}
-    network = ARCHITECTURE.build(options, CLASSES)
-    ARCHITECTURE.calibrate(network, calibration(bundle))
-    return FasterCase(network.eval(), bundle, style, options)
+    """Return a Faster R-CNN of a style."""
+    return calibrated(FasterCase, ARCHITECTURE, STYLES[name], **COUNTS)
 
 
 def torchvision_faster_rcnn(name: str, *, frozen: bool = False) -> nn.Module:

@@ -12,6 +12,38 @@ from onnx import TensorProto, helper, numpy_helper
 FLOAT, INT64, UINT8 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8
 STRIDE = 16
 
+IMPORTED_RECIPE = """
+name = "imported"
+version = "1"
+preset = "vindr"
+precisions = ["fp32"]
+
+[[classifier]]
+name = "first"
+architecture = "onnx"
+checkpoint = "first.onnx"
+mapping = { meaning = "two_logits" }
+
+[detector]
+architecture = "onnx"
+checkpoint = "yolo.onnx"
+
+[detector.mapping]
+head = "dense"
+
+[golden]
+sizes = [[160, 128], [160, 128], [160, 128], [128, 160]]
+
+[bundle.networks.classifier.input.canvas.fixed]
+height = 64
+width = 64
+
+[bundle.networks.detector.input]
+mean = [0, 0, 0]
+std = [255, 255, 255]
+fill = [0.447, 0.447, 0.447]
+"""
+
 
 class FileBuilder:
     """Nodes of one file, written in the order of the calls."""

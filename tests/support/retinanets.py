@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,8 @@ import torch
 from google.protobuf import json_format
 from torch import Tensor, nn
 
-from spinert.export.checkpoints.mapping import (
-    own_keys,
-)
+from spinert.export.architecture import Architecture
+from spinert.export.checkpoints.mapping import own_keys
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.families.retinanet import retinanet
 from spinert.export.golden import golden_images
@@ -63,6 +62,7 @@ def greys() -> tuple[Grey, ...]:
 class Case:
     """A network with calibrated weights and the bundle that its style asks for."""
 
+    architecture: Architecture
     network: nn.Module
     bundle: pb.Network
     style: Style
@@ -73,10 +73,10 @@ class Case:
         state = self.network.state_dict()
         return {self.style.source_key(k): state[k] for k in own_keys(self.network)}
 
-    def with_options(self, **changes: Option) -> Case:
+    def with_options(self, **changes: Option) -> Self:
         """Return the same weights under other settings."""
         options = {**self.options, **changes}
-        network = ARCHITECTURE.build(options, CLASSES)
+        network = self.architecture.build(options, CLASSES)
         network.load_state_dict(self.network.state_dict())
         return replace(self, network=network.eval(), options=options)
 
@@ -119,28 +119,38 @@ class Case:
         ]
 
 
-def calibration(bundle: pb.Network) -> Calibration:
-    shell = Case(nn.Identity(), bundle, ARCHITECTURE.styles[0], {})
-    grey = greys()[0]
-    frames = [shell.inputs(grey), shell.inputs(grey[::-1].copy())]
-    image, size = (torch.cat(parts) for parts in zip(*frames, strict=True))
-    images = input_stage(bundle.input)(image, size)
-    return Calibration(seed=3, images=images, sizes=size, threshold=0.28)
+C = TypeVar("C", bound=Case)
 
 
-@cache
-def case(name: str) -> Case:
+def calibrated(
+    kind: type[C], architecture: Architecture, style: Style, **changes: Option
+) -> C:
     """Return a style with weights calibrated under its own settings."""
-    style = STYLES[name]
     bundle = pb.Network()
     json_format.ParseDict(dict(style.network), bundle)
     edge = bundle.input.canvas.shortest_edge
     assert (edge.short_edge, edge.max_long_edge, edge.pad_multiple) == (800, 1333, 32)
     edge.short_edge, edge.max_long_edge = SHORT_EDGE, LONG_EDGE
-    options = {**ARCHITECTURE.options, **style.options}
-    network = ARCHITECTURE.build(options, CLASSES)
-    ARCHITECTURE.calibrate(network, calibration(bundle))
-    return Case(network.eval(), bundle, style, options)
+    options = {**architecture.options, **style.options, **changes}
+    network = architecture.build(options, CLASSES)
+    made = kind(architecture, network, bundle, style, options)
+    architecture.calibrate(network, calibration(made))
+    network.eval()
+    return made
+
+
+def calibration(made: Case) -> Calibration:
+    grey = greys()[0]
+    frames = [made.inputs(grey), made.inputs(grey[::-1].copy())]
+    image, size = (torch.cat(parts) for parts in zip(*frames, strict=True))
+    images = input_stage(made.bundle.input)(image, size)
+    return Calibration(seed=3, images=images, sizes=size, threshold=0.28)
+
+
+@cache
+def case(name: str) -> Case:
+    """Return a RetinaNet of a style."""
+    return calibrated(Case, ARCHITECTURE, STYLES[name])
 
 
 def gaps(

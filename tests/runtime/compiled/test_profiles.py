@@ -11,7 +11,6 @@ from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.compiled.profiles import (
     LargestImage,
     ShapeRange,
-    fitting_profile,
     profiles_from_network,
 )
 from spinert.runtime.errors import BundleError, ConfigError
@@ -121,6 +120,15 @@ def test_a_lone_frame_gets_a_profile_of_its_own_where_kernels_are_fixed_early():
     first, rest = profiles(FIXED, max_batch=8, single=True)
     assert [shape[0] for shape in _corners(first)] == [1, 1, 1]
     assert [shape[0] for shape in _corners(rest)] == [2, 8, 8]
+
+
+def fitting_profile(made, batch, height, width):
+    """Return the index of the first profile that holds a batch of such images."""
+    for index, profile in enumerate(made):
+        channels = profile.image.minimum[1]
+        if profile.image.holds((batch, channels, height, width)):
+            return index
+    return None
 
 
 def test_batches_of_one_need_no_second_profile():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.onnx_files import (
     FLOAT,
+    IMPORTED_RECIPE,
     FileBuilder,
     classifier_file,
     dense_values,
@@ -20,38 +21,6 @@ from spinert.runtime.config import BackendSettings, Settings
 from spinert.runtime.engine.opening import opened_backend
 from spinert.runtime.errors import BackendUnavailable
 from spinert.runtime.gate.running import run_gate
-
-RECIPE = """
-name = "imported"
-version = "1"
-preset = "vindr"
-precisions = ["fp32"]
-
-[[classifier]]
-name = "first"
-architecture = "onnx"
-checkpoint = "first.onnx"
-mapping = { meaning = "two_logits" }
-
-[detector]
-architecture = "onnx"
-checkpoint = "yolo.onnx"
-
-[detector.mapping]
-head = "dense"
-
-[golden]
-sizes = [[160, 128], [160, 128], [160, 128], [128, 160]]
-
-[bundle.networks.classifier.input.canvas.fixed]
-height = 64
-width = 64
-
-[bundle.networks.detector.input]
-mean = [0, 0, 0]
-std = [255, 255, 255]
-fill = [0.447, 0.447, 0.447]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +38,7 @@ def bundle(tmp_path_factory) -> LoadedBundle:
         opset=18,
     )
     recipe = folder / "recipe.toml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(IMPORTED_RECIPE)
     export_bundle(recipe, folder / "bundle", lambda *_: None)
     return load_bundle(folder / "bundle")
 
