@@ -116,8 +116,8 @@ def relevant_pairs(
         columns = theirs[actual["labels"][theirs] == label]
         cost = _costs(expected, actual, (rows, columns), tolerances)
         sides = (
-            _Side.of(expected["scores"][rows], cuts[0], unsure_below),
-            _Side.of(actual["scores"][columns], cuts[1], unsure_below),
+            _Side.of(expected, rows, cuts[0], unsure_below),
+            _Side.of(actual, columns, cuts[1], unsure_below),
         )
         local = _label_pairs(cost, *sides, unsure_below > 0)
         parts.append(
@@ -145,11 +145,16 @@ class _Side:
     clear: _Array
     """Whether a score is clear of the cut: its candidate must be found again."""
     sure: _Array
-    """Whether it is even if its proposal is not."""
+    """Whether it must be even if its proposal is not; a broken box cannot be."""
 
     @classmethod
-    def of(cls, scores: _Array, cut: float, unsure_below: float) -> _Side:
-        return cls(clear=_above(scores, cut), sure=_above(scores, unsure_below))
+    def of(
+        cls, answer: _Answer, rows: _Indices, cut: float, unsure_below: float
+    ) -> _Side:
+        scores = answer["scores"][rows]
+        broken = ~np.isfinite(answer["boxes"][rows]).all(axis=-1)
+        sure = _above(scores, unsure_below) | broken
+        return cls(clear=_above(scores, cut) | broken, sure=sure)
 
 
 def _costs(

@@ -22,6 +22,7 @@ from spinert.runtime.decide import combine
 EXACT = AgreementRule(tolerances=TOLERANCES["fp32"], exact=True)
 HALF = AgreementRule(tolerances=TOLERANCES["fp16"], exact=False)
 SWITCHING = AgreementRule(tolerances=TOLERANCES["fp16"], exact=False, switching=True)
+STEPPING = AgreementRule(tolerances=TOLERANCES["fp32"], exact=False, switching=True)
 
 
 def answer(scores, labels, boxes=None):
@@ -61,9 +62,10 @@ def order(base, *rows):
 # ------------------------------------------------------------- the same precision
 
 
-@pytest.mark.parametrize("rule", [EXACT, HALF])
+@pytest.mark.parametrize("rule", [EXACT, HALF, STEPPING])
 def test_equal_answers_do_not_differ(rule):
-    assert gaps(BASE, BASE, rule) == NOTHING
+    switched = {"switched": 0.0} if rule.switching else {}
+    assert gaps(BASE, BASE, rule) == NOTHING | switched
 
 
 def test_the_order_of_equal_scores_does_not_count():
@@ -119,6 +121,14 @@ def test_what_is_not_a_number_is_never_within_tolerance(rule, name):
     assert misses
 
 
+@pytest.mark.parametrize("rule", [SWITCHING, STEPPING])
+@pytest.mark.parametrize("name", ["boxes", "scores"])
+def test_one_of_many_that_is_not_a_number_has_not_switched(rule, name):
+    base = answer(np.linspace(0.4, 0.1, 400), np.arange(400) % 7)
+    found = gaps(base, changed(base, **{name: {200: np.nan}}), rule)
+    assert not found["labels"] <= rule.tolerances["labels"]
+
+
 def test_a_logit_that_is_not_a_number_differs_infinitely_whatever_follows():
     good = {"logits": np.float32([1.0])}
     bad = agreement(good, {"logits": np.float32([np.nan])}, HALF).differences["logits"]
@@ -127,7 +137,7 @@ def test_a_logit_that_is_not_a_number_differs_infinitely_whatever_follows():
     assert joined(bad, other).max_abs == joined(other, bad).max_abs == np.inf
 
 
-@pytest.mark.parametrize("rule", [HALF, SWITCHING])
+@pytest.mark.parametrize("rule", [HALF, SWITCHING, STEPPING])
 def test_a_score_that_is_not_a_number_is_an_invented_candidate(rule):
     boxes = [[0, 0, 100, 100]] * 3
     base = answer([0.9, 0.5, 0.0], [0, 0, 0], boxes)
@@ -288,6 +298,15 @@ def test_what_was_suppressed_beside_another_is_switched_not_lost():
     assert gaps(other, base, SWITCHING) == found
 
 
+def test_in_one_precision_a_proposal_on_a_step_may_switch_and_hardly_more():
+    base = answer(np.linspace(0.9, 0.1, 400), np.arange(400) % 7)
+    one = gaps(base, changed(base, scores={9: 0.7}), STEPPING)
+    assert 0 < one["switched"] <= STEPPING.tolerances["switched"]
+    assert (one["boxes"], one["scores"], one["labels"]) == (0.0, 0.0, 0.0)
+    two = gaps(base, changed(base, scores={9: 0.7, 99: 0.4, 199: 0.3}), STEPPING)
+    assert two["switched"] > STEPPING.tolerances["switched"]
+
+
 def test_a_row_of_another_frame_is_all_switched():
     other = changed(BASE, boxes={row: row * 7 + 300 for row in range(4)})
     found = gaps(BASE, other, SWITCHING)
@@ -367,6 +386,9 @@ def test_a_rule_follows_its_bundle():
     rule = rule_from_bundle(spec, "detector", "fp16")
     assert (rule.relevant_score, rule.switching, rule.exact) == (0.3, True, False)
     assert rule.tolerances == TOLERANCES["fp16"]
+    rule = rule_from_bundle(spec, "detector", "fp32")
+    assert (rule.switching, rule.exact) == (True, False)
+    assert rule.tolerances == TOLERANCES["fp32"]
     stored = {"logits": 1.0}
     rule = rule_from_bundle(spec, "classifier", "fp32", stored)
     assert (rule.relevant_score, rule.switching, rule.exact) == (0.05, False, True)

@@ -447,7 +447,7 @@ def test_split_graphs_have_to_pass_too(split_directory):
         ("detector", False),
         ("detector", True),
     ]
-    assert len(report.networks[2].measures) == 3
+    assert len(report.networks[2].measures) == 4
 
 
 def test_split_graphs_that_answer_otherwise_fail_the_gate(split_directory, tmp_path):
