@@ -29,7 +29,9 @@ SHORT_EDGE_PX, LONG_EDGE_PX = 160, 256
 # The other half of each bundle; the export cache makes it once.
 _CLASSIFIER = "densenet121"
 _DETECTOR = "retinanet_r50_fpn"
-_LETTERBOX_PX = 128
+# The last level of 128 pixels is one cell: too few to calibrate the deepest on.
+_LETTERBOX_PX = {"small": 128, "large": 256}
+_LARGE = tuple(f"efficientdet_d{level}" for level in range(4, 8))
 _VARIANTS: dict[str, list[dict[str, int]]] = {
     "sparse_rcnn_r50_fpn": [{}, {"proposals": 300}],
     "sparse_rcnn_r101_fpn": [{}, {"proposals": 300}],
@@ -73,7 +75,8 @@ class Case:
         text += "batch_sizes = [1, 2]\n"
         canvas = "[bundle.networks.detector.input.canvas."
         if self.role != CLASSIFIER and self.has_fixed_canvas:
-            edge = f"height = {_LETTERBOX_PX}\nwidth = {_LETTERBOX_PX}\n"
+            px = _LETTERBOX_PX["large" if self.architecture in _LARGE else "small"]
+            edge = f"height = {px}\nwidth = {px}\n"
             return f"{text}{canvas}letterbox]\n{edge}"
         edges = f"short_edge = {SHORT_EDGE_PX}\nmax_long_edge = {LONG_EDGE_PX}\n"
         return f"{text}{canvas}shortest_edge]\n{edges}"

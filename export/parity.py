@@ -1,7 +1,7 @@
 """Does ONNX Runtime compute what the reference computes, whatever shares the batch?
 
-Every golden frame runs in every slot of every batch size, with different mates, and
-is compared with the reference's answer for that frame alone.
+Every golden frame runs alone, and in every slot of every larger batch stands a golden
+frame among others; each is compared with the reference's answer for that frame alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Golden:
     references: Sequence[Answer]
     """The reference's outputs for each frame alone."""
     batch_sizes: Sequence[int]
-    """Each is run with every frame in every slot."""
+    """Each is run with a golden frame in every slot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,30 +93,44 @@ class _Run:
     answer: Answer
 
 
-def _mirrored(frame: NetworkFrame) -> NetworkFrame:
-    """Return a frame that differs from its original but has its size."""
+def _mate(frame: NetworkFrame, part: float) -> NetworkFrame:
+    """Return another image of its size: the valid part rolled, and darker."""
     image = frame.image.copy()
     valid = image[:, : frame.height, : frame.width]
-    image[:, : frame.height, : frame.width] = valid[:, ::-1, ::-1]
+    rolled = np.roll(valid, round(part * frame.height), axis=1)
+    darker = (rolled * (0.5 + 0.5 * part)).astype(image.dtype)
+    image[:, : frame.height, : frame.width] = darker
     return NetworkFrame(image=image, height=frame.height, width=frame.width)
 
 
 def _batches(frames: Sequence[NetworkFrame], size: int) -> Iterator[_Batch]:
-    """Yield batches of equal padded size that bring every frame to every slot."""
+    """Yield batches of equal padded size with a golden frame in every slot once.
+
+    Golden frames and mates take turns, so that neighbours differ.
+    """
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, frame in enumerate(frames):
         groups.setdefault(frame.image.shape, []).append(index)
     for members in groups.values():
-        for first in range(0, len(members), size):
-            row: list[int | None] = list(members[first : first + size])
-            mates = [frames[index] for index in row if index is not None]
-            while len(mates) < size:
-                mates.append(_mirrored(mates[-1]))
-                row.append(None)
-            for turn in range(size):
-                yield _Batch(
-                    tuple(mates[turn:] + mates[:turn]), tuple(row[turn:] + row[:turn])
-                )
+        if size == 1:
+            yield from (_Batch((frames[index],), (index,)) for index in members)
+            continue
+        for turn in (0, 1):
+            yield _turn(frames, members, size, turn)
+
+
+def _turn(
+    frames: Sequence[NetworkFrame], members: Sequence[int], size: int, turn: int
+) -> _Batch:
+    """Put golden frames into every second slot from `turn` on, mates in between."""
+    chosen = [members[(slot // 2 + turn) % len(members)] for slot in range(size)]
+    is_golden = [slot % 2 == turn for slot in range(size)]
+    made = (
+        frames[index] if golden else _mate(frames[index], (slot + 1) / (size + 1))
+        for slot, (index, golden) in enumerate(zip(chosen, is_golden, strict=True))
+    )
+    indices = zip(chosen, is_golden, strict=True)
+    return _Batch(tuple(made), tuple(i if golden else None for i, golden in indices))
 
 
 def golden_feed(

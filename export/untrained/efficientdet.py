@@ -18,6 +18,9 @@ __all__ = ["calibrate_efficientdet"]
 
 _LOGIT_LIMIT: Final = 6.0
 _CODE_LIMITS: Final = (0.8, 0.8, 0.4, 0.4)
+# Of networks with this many cells; deeper ones make more of a rounding, and their
+# largest anchors make pixels of it.
+_CELLS: Final = 3
 # Of the candidates that the graph keeps; they are a small share of all anchors.
 _SHARE_ABOVE_HALF: Final = 0.06
 # A trained residual branch refines what it is added to. Equal random branches would
@@ -83,7 +86,7 @@ def calibrate_efficientdet(network: nn.Module, calibration: Calibration) -> None
     classifier = network.class_net.predict.conv_pw
     limits = torch.full((network.spec.classes,), _LOGIT_LIMIT)
     _bound(classifier, logits, limits, generator)
-    limits = torch.tensor(_CODE_LIMITS)
+    limits = torch.tensor(_CODE_LIMITS) * _CELLS / network.spec.pyramid.repeats
     _bound(network.box_net.predict.conv_pw, codes, limits, generator)
     logits, _ = network.outputs(calibration.images)
     above = round(_SHARE_ABOVE_HALF * network.spec.top_k * logits.shape[0])
