@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,28 +19,22 @@ from spinert.export.errors import ParityError
 from spinert.export.preprocess import NetworkFrame
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.agreement import (
-    FP16,
-    TOLERANCES,
     AgreementRule,
     Answer,
     Difference,
     agreement,
     joined,
-    rule_from_bundle,
 )
 
-__all__ = ["Golden", "Measured", "golden_feed", "half_parity", "measured_parity"]
-
-_HALF_LIMITS: Final[Mapping[str, float]] = MappingProxyType(
-    {"logits": 0.8, "boxes": 64.0, "scores": 0.16, "switched": 0.4}
-)
-"""The widest tolerances an FP16 graph may be given. Some networks amplify rounding
-more than others, untrained ones most; boxes that leave the image are the largest."""
-_MAY_BE_LOST: Final = 2.0
-"""Of a frame, where proposals switch."""
-_PAIRED: Final = ("boxes", "scores")
-_HEADROOM: Final = 2.0
-"""A GPU rounds in other places than the emulation; it has this much room for it."""
+__all__ = [
+    "Golden",
+    "Measured",
+    "Run",
+    "Tally",
+    "golden_feed",
+    "measured_parity",
+    "runs_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +78,7 @@ class _Batch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
+class Run:
     """The answer to one golden frame in one slot."""
 
     frame: int
@@ -156,8 +149,8 @@ def measured_parity(model: Path, golden: Golden, rule: AgreementRule) -> Measure
         ParityError: A difference is above its tolerance or not a number.
     """
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    tally = _Tally(rule=rule)
-    for run in _runs(session, golden):
+    tally = Tally(rule=rule)
+    for run in runs_of(session, golden):
         tally.add(run, golden.references[run.frame])
         for name in filter(tally.misses, tally.worst):
             told = tally.told(name, rule.tolerances[name])
@@ -167,70 +160,7 @@ def measured_parity(model: Path, golden: Golden, rule: AgreementRule) -> Measure
     return tally.measured()
 
 
-def half_parity(
-    rounding: bytes, golden: Golden, bundle: pb.Bundle, role: str
-) -> Measured:
-    """Measure an FP16 graph, and find the tolerances to serve it by.
-
-    They are `TOLERANCES`, doubled for an output until it has headroom or its limit is
-    reached.
-
-    Args:
-        rounding: The graph as `spinert.export.half.emulation` rounds it, serialised.
-        golden: What to run.
-        bundle: Its rules and thresholds.
-        role: Which network.
-
-    Raises:
-        ParityError: It differs too much for the widest tolerance.
-    """
-    session = onnxruntime.InferenceSession(rounding, providers=["CPUExecutionProvider"])
-    runs = list(_runs(session, golden))
-    tolerances = dict(TOLERANCES[FP16])
-    while True:
-        rule = rule_from_bundle(bundle, role, FP16, tolerances)
-        tally = _Tally(rule=rule)
-        for run in runs:
-            tally.add(run, golden.references[run.frame])
-        tight = [
-            name for name in tally.worst if tally.misses(name, _headroom(name, rule))
-        ]
-        if not tight:
-            return tally.measured()
-        wider = _widened(rule, tight)
-        if wider == tolerances:
-            room = _headroom(tight[0], rule)
-            told = tally.told(tight[0], tolerances[tight[0]] / room)
-            way_out = 'export with precisions = ["fp32"]'
-            raise ParityError(f"{role} in fp16: {told}; {way_out}")
-        tolerances = wider
-
-
-def _headroom(name: str, rule: AgreementRule) -> float:
-    """Return how many times its tolerance an output has to fit."""
-    # A count is a count; and where proposals switch, a pair is within these two by
-    # definition.
-    exact = name == "labels" or (rule.switching and name in _PAIRED)
-    return 1.0 if exact else _HEADROOM
-
-
-def _widened(rule: AgreementRule, tight: Sequence[str]) -> dict[str, float]:
-    """Return tolerances, those that are too tight doubled as far as they may be.
-
-    Fewer candidates stay alone where the tolerances of a pair are wider. Only with
-    proposals that switch may a candidate be lost, and that is stated.
-    """
-    limits = {**_HALF_LIMITS, "labels": _MAY_BE_LOST if rule.switching else 0.0}
-    alone = {"switched", "labels"} & set(tight)
-    names = {*tight, *(_PAIRED if alone else ())}
-    wider = dict(rule.tolerances)
-    for name in names:
-        doubled = 2 * wider[name] if name != "labels" else wider[name] + 1
-        wider[name] = min(doubled, limits[name])
-    return wider
-
-
-def _runs(session: Any, golden: Golden) -> Iterator[_Run]:
+def runs_of(session: Any, golden: Golden) -> Iterator[Run]:
     """Yield the answer to every golden frame in every slot of every batch size."""
     inputs = [value.name for value in session.get_inputs()]
     outputs = [value.name for value in session.get_outputs()]
@@ -242,18 +172,18 @@ def _runs(session: Any, golden: Golden) -> Iterator[_Run]:
                     values = [result[slot] for result in results]
                     answer = dict(zip(outputs, values, strict=True))
                     where = f"batch {size}, slot {slot}"
-                    yield _Run(frame=index, where=where, answer=answer)
+                    yield Run(frame=index, where=where, answer=answer)
 
 
 @dataclass(kw_only=True)
-class _Tally:
+class Tally:
     """The differences of all runs so far."""
 
     rule: AgreementRule
     worst: dict[str, Difference] = field(default_factory=dict)
     flips: dict[int, int] = field(default_factory=dict)
 
-    def add(self, run: _Run, reference: Answer) -> None:
+    def add(self, run: Run, reference: Answer) -> None:
         """Count one run."""
         found = agreement(reference, run.answer, self.rule)
         flips = max(found.decision_flips, self.flips.get(run.frame, 0))

@@ -12,7 +12,8 @@ import onnxruntime
 
 from spinert.export.half.conversion import half_from_single
 from spinert.export.half.emulation import rounding_model
-from spinert.export.parity import Golden, golden_feed, half_parity
+from spinert.export.half.tolerances import half_parity
+from spinert.export.parity import Golden, golden_feed
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.agreement import FP16
 

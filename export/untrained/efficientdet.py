@@ -84,9 +84,10 @@ def calibrate_efficientdet(network: nn.Module, calibration: Calibration) -> None
     measure_norms(network, network.outputs, calibration.images)
     logits, codes = network.outputs(calibration.images)
     classifier = network.class_net.predict.conv_pw
-    limits = torch.full((network.spec.classes,), _LOGIT_LIMIT)
+    share = _CELLS / network.spec.pyramid.repeats
+    limits = torch.full((network.spec.classes,), _LOGIT_LIMIT) * share
     _bound(classifier, logits, limits, generator)
-    limits = torch.tensor(_CODE_LIMITS) * _CELLS / network.spec.pyramid.repeats
+    limits = torch.tensor(_CODE_LIMITS) * share
     _bound(network.box_net.predict.conv_pw, codes, limits, generator)
     logits, _ = network.outputs(calibration.images)
     above = round(_SHARE_ABOVE_HALF * network.spec.top_k * logits.shape[0])

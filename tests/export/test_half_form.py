@@ -164,10 +164,10 @@ def test_a_form_that_is_too_far_off_leaves_nothing_behind(
     tmp_path, monkeypatch
 ) -> None:
     limits = {"logits": 1e-6}
-    monkeypatch.setattr("spinert.export.parity._HALF_LIMITS", limits)
+    monkeypatch.setattr("spinert.export.half.tolerances._HALF_LIMITS", limits)
     tight = {"fp32": TOLERANCES["fp32"], "fp16": {"logits": 1e-6}}
     monkeypatch.setattr("spinert.proto.agreement.TOLERANCES", tight)
-    monkeypatch.setattr("spinert.export.parity.TOLERANCES", tight)
+    monkeypatch.setattr("spinert.export.half.tolerances.TOLERANCES", tight)
     with pytest.raises(ParityError, match=r'classifier in fp16: logits .*"fp32"\]'):
         exported(tmp_path, RECIPE)
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]

@@ -12,8 +12,9 @@ from support.small_networks import batch, detector_canvas, fixed_canvas, golden_
 from torch import Tensor, nn
 
 from spinert.export.errors import GraphError, ParityError
+from spinert.export.half.tolerances import half_parity
 from spinert.export.onnx_from_torch import GraphSpec, onnx_from_torch
-from spinert.export.parity import Golden, _batches, half_parity, measured_parity
+from spinert.export.parity import Golden, _batches, measured_parity
 from spinert.export.preprocess import NetworkFrame
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.agreement import TOLERANCES, AgreementRule
@@ -186,10 +187,29 @@ class Fixed(nn.Module):
         return boxes + 0.0 * image.sum(dim=(2, 3))[:, :, None], scores, labels
 
 
-def fixed_detector(folder: Path, frames: list[NetworkFrame]) -> bytes:
+class Neighbours(Fixed):
+    """The same with two boxes of one label on one object, one just relevant."""
+
+    relevant = 0
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, scores, labels = super().forward(image)
+        beside = boxes[:, :1] + torch.tensor([12.0, 0.0, 12.0, 0.0])
+        pair = torch.full((1, 2), 0.02)
+        pair[0, self.relevant] = 0.09
+        return (
+            torch.cat([boxes[:, :1], beside, boxes[:, 2:]], dim=1),
+            torch.cat([pair.expand(image.shape[0], -1), scores[:, 2:]], dim=1),
+            torch.cat([labels[:, :1], labels[:, :1], labels[:, 2:]], dim=1),
+        )
+
+
+def fixed_detector(
+    folder: Path, frames: list[NetworkFrame], module: nn.Module | None = None
+) -> bytes:
     outputs = ("boxes", "scores", "labels")
     spec = GraphSpec(inputs=("image",), outputs=outputs, dynamic=({0: "batch"},))
-    model = onnx_from_torch(Fixed(), (batch(frames[:2])[0],), spec)
+    model = onnx_from_torch(module or Fixed(), (batch(frames[:2])[0],), spec)
     serialised: bytes = model.SerializeToString()
     return serialised
 
@@ -204,11 +224,38 @@ def detections(frames: list[NetworkFrame], moved_px: float):
     return answers
 
 
+def detector_bundle() -> pb.Bundle:
+    bundle = pb.Bundle()
+    bundle.networks["detector"].output = pb.OUTPUT_CANDIDATES
+    return bundle
+
+
 def test_a_detector_that_loses_a_box_is_refused_in_fp16(tmp_path) -> None:
     frames = golden_frames(fixed_canvas())
     asked = golden(frames, detections(frames, 200), 1)
     with pytest.raises(ParityError, match="detector in fp16: labels differ by 2"):
-        half_parity(fixed_detector(tmp_path, frames), asked, pb.Bundle(), "detector")
+        half_parity(
+            fixed_detector(tmp_path, frames), asked, detector_bundle(), "detector"
+        )
+
+
+def test_wider_scores_are_taken_where_they_save_much_wider_boxes(tmp_path) -> None:
+    frames = golden_frames(fixed_canvas())
+    other = Neighbours()
+    other.relevant = 1
+    names = ("boxes", "scores", "labels")
+    answers = [
+        {
+            name: v[0].numpy()
+            for name, v in zip(names, other(batch([f])[0]), strict=True)
+        }
+        for f in frames
+    ]
+    graph = fixed_detector(tmp_path, frames, Neighbours())
+    asked = golden(frames, answers, 1)
+    measured = half_parity(graph, asked, detector_bundle(), "detector")
+    assert (measured.tolerances["scores"], measured.tolerances["boxes"]) == (0.04, 2.0)
+    assert measured.differences["boxes"].max_abs == 0
 
 
 @pytest.mark.parametrize(
@@ -218,7 +265,7 @@ def test_where_proposals_switch_what_is_lost_is_stated(
     tmp_path, moved_px, lost, boxes_px
 ) -> None:
     frames = golden_frames(fixed_canvas())
-    bundle = pb.Bundle()
+    bundle = detector_bundle()
     bundle.networks["detector"].split.nms_iou = 0.7
     asked = golden(frames, detections(frames, moved_px), 1)
     measured = half_parity(fixed_detector(tmp_path, frames), asked, bundle, "detector")
