@@ -1,0 +1,1 @@
+"""A digital spine phantom: radiographs with known truth, from a seed."""
