@@ -55,6 +55,9 @@ svg .track { fill: var(--line); } svg .bar { fill: var(--bar); }
 svg .bar.bad { fill: var(--bad); } svg .limit { stroke: var(--ink); stroke-width: 2; }
 """
 
+_VOID: Final = {"img"}
+"""Elements without content, and so without an end (HTML section 13.1.2)."""
+
 
 def text(value: object) -> Html:
     """Return `value` as text, whatever is in it."""
@@ -72,7 +75,8 @@ def element(tag: str, *children: Html, css: str = "", **attributes: object) -> H
     told = "".join(
         f' {name}="{text(value)}"' for name, value in (named | attributes).items()
     )
-    return Html(f"<{tag}{told}>{joined(children)}</{tag}>")
+    end = "" if tag in _VOID else f"</{tag}>"
+    return Html(f"<{tag}{told}>{joined(children)}{end}")
 
 
 def table(
@@ -106,12 +110,12 @@ def table(
     return element("div", whole, css="scroll")
 
 
-def document(title: str, *content: Html) -> Html:
-    """Return a page that needs nothing but itself."""
+def document(title: str, *content: Html, style: str = "") -> Html:
+    """Return a page that needs nothing but itself; `style` adds to its CSS."""
     return Html(
         "<!DOCTYPE html>\n"
         '<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}</title><style>{_STYLE}</style></head>"
+        f"<title>{text(title)}</title><style>{_STYLE}{style}</style></head>"
         f"<body><main>{joined(content)}</main></body></html>\n"
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image as Picture
 
 from spinert.proto import bundle_pb2
@@ -17,7 +20,13 @@ from spinert.runtime.frame import DicomFrame, EncodedFrame
 from spinert.runtime.preprocess.grey import grey_from_image
 from spinert.runtime.report.overlay import overlay
 
-__all__ = ["picture_names", "write_pictures"]
+__all__ = [
+    "content_from_bytes",
+    "picture_names",
+    "viewed_grey",
+    "viewing_pool",
+    "write_pictures",
+]
 
 # What to show was a server's decision, under settings that are not known here.
 _MODALITIES = ("CR", "DG", "DX", "IO", "MG", "OT", "PX", "RF", "RG", "XA")
@@ -71,20 +80,41 @@ def write_pictures(
         ConfigError: The directory cannot be written.
     """
     missing: list[tuple[Path, str]] = []
-    with DecodePool(_WIDE) as pool:
-        _wait_ready(pool)
+    with viewing_pool() as pool:
         for path, name, result in results:
             try:
-                image = pool.submit(_content(path)).result()
-                grey = grey_from_image(image, _GREY_RULE)
+                grey = viewed_grey(pool, path)
             except SpinertError as error:
                 missing.append((path, f"{error.reason}: {error.message}"))
             except OSError as error:
                 missing.append((path, error.strerror or "the file cannot be read"))
             else:
-                _save(overlay(grey.pixels, result), directory / name)
+                _save(overlay(grey, result), directory / name)
             done()
     return missing
+
+
+@contextmanager
+def viewing_pool() -> Iterator[DecodePool]:
+    """Yield a pool that decodes whatever may be looked at, ready to work.
+
+    Raises:
+        SetupError: Nothing can be decoded here.
+    """
+    with DecodePool(_WIDE) as pool:
+        _wait_ready(pool)
+        yield pool
+
+
+def viewed_grey(pool: DecodePool, path: Path) -> npt.NDArray[np.uint8]:
+    """Return the image as it is looked at, uint8 (rows, columns).
+
+    Raises:
+        SpinertError: It cannot be decoded.
+        OSError: It cannot be read.
+    """
+    image = pool.submit(content_from_bytes(path.read_bytes())).result()
+    return grey_from_image(image, _GREY_RULE).pixels
 
 
 def _wait_ready(pool: DecodePool) -> None:
@@ -108,8 +138,8 @@ def _save(picture: Picture.Image, path: Path) -> None:
         ) from None
 
 
-def _content(path: Path) -> DicomFrame | EncodedFrame:
-    data = path.read_bytes()
+def content_from_bytes(data: bytes) -> DicomFrame | EncodedFrame:
+    """Take the bytes of a file for what a client would send them as."""
     if Frame.from_bytes(data).content_field == pb.Frame.DICOM_FIELD_NUMBER:
         return DicomFrame(data=data)
     return EncodedFrame(data=data)

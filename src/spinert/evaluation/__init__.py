@@ -1,0 +1,1 @@
+"""Accuracy of a bundle on annotated radiographs, as the paper measures it."""
