@@ -1,3 +1,4 @@
+from spinert.proto import inference_pb2 as _inference_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -92,7 +93,7 @@ FUSION_HARD_CASCADE: FusionRule
 FUSION_NONE: FusionRule
 
 class Bundle(_message.Message):
-    __slots__ = ("format", "name", "version", "notice", "grey", "networks", "combination", "decision", "classes", "fusion", "golden", "provenance", "files")
+    __slots__ = ("format", "name", "version", "notice", "grey", "networks", "combination", "decision", "classes", "fusion", "golden", "provenance", "files", "constancy")
     class NetworksEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +114,7 @@ class Bundle(_message.Message):
     GOLDEN_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    CONSTANCY_FIELD_NUMBER: _ClassVar[int]
     format: int
     name: str
     version: str
@@ -126,7 +128,8 @@ class Bundle(_message.Message):
     golden: GoldenSet
     provenance: BundleProvenance
     files: _containers.RepeatedCompositeFieldContainer[File]
-    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., notice: _Optional[str] = ..., grey: _Optional[_Union[GreyRule, _Mapping]] = ..., networks: _Optional[_Mapping[str, Network]] = ..., combination: _Optional[_Union[Combination, _Mapping]] = ..., decision: _Optional[_Union[DecisionRule, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[FindingClass, _Mapping]]] = ..., fusion: _Optional[_Union[Fusion, _Mapping]] = ..., golden: _Optional[_Union[GoldenSet, _Mapping]] = ..., provenance: _Optional[_Union[BundleProvenance, _Mapping]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ...) -> None: ...
+    constancy: _inference_pb2.Constancy
+    def __init__(self, format: _Optional[int] = ..., name: _Optional[str] = ..., version: _Optional[str] = ..., notice: _Optional[str] = ..., grey: _Optional[_Union[GreyRule, _Mapping]] = ..., networks: _Optional[_Mapping[str, Network]] = ..., combination: _Optional[_Union[Combination, _Mapping]] = ..., decision: _Optional[_Union[DecisionRule, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[FindingClass, _Mapping]]] = ..., fusion: _Optional[_Union[Fusion, _Mapping]] = ..., golden: _Optional[_Union[GoldenSet, _Mapping]] = ..., provenance: _Optional[_Union[BundleProvenance, _Mapping]] = ..., files: _Optional[_Iterable[_Union[File, _Mapping]]] = ..., constancy: _Optional[_Union[_inference_pb2.Constancy, _Mapping]] = ...) -> None: ...
 
 class File(_message.Message):
     __slots__ = ("path", "bytes", "sha256")
@@ -429,7 +432,7 @@ class GoldenCase(_message.Message):
     def __init__(self, input_sha256: _Optional[str] = ..., height: _Optional[int] = ..., width: _Optional[int] = ..., outputs: _Optional[str] = ...) -> None: ...
 
 class BundleProvenance(_message.Message):
-    __slots__ = ("created_at", "exporter_version", "preset", "recipe_sha256", "packages", "checkpoints")
+    __slots__ = ("created_at", "exporter_version", "preset", "recipe_sha256", "packages", "checkpoints", "revisions")
     class PackagesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -443,13 +446,27 @@ class BundleProvenance(_message.Message):
     RECIPE_SHA256_FIELD_NUMBER: _ClassVar[int]
     PACKAGES_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    REVISIONS_FIELD_NUMBER: _ClassVar[int]
     created_at: str
     exporter_version: str
     preset: str
     recipe_sha256: str
     packages: _containers.ScalarMap[str, str]
     checkpoints: _containers.RepeatedCompositeFieldContainer[CheckpointRecord]
-    def __init__(self, created_at: _Optional[str] = ..., exporter_version: _Optional[str] = ..., preset: _Optional[str] = ..., recipe_sha256: _Optional[str] = ..., packages: _Optional[_Mapping[str, str]] = ..., checkpoints: _Optional[_Iterable[_Union[CheckpointRecord, _Mapping]]] = ...) -> None: ...
+    revisions: _containers.RepeatedCompositeFieldContainer[Revision]
+    def __init__(self, created_at: _Optional[str] = ..., exporter_version: _Optional[str] = ..., preset: _Optional[str] = ..., recipe_sha256: _Optional[str] = ..., packages: _Optional[_Mapping[str, str]] = ..., checkpoints: _Optional[_Iterable[_Union[CheckpointRecord, _Mapping]]] = ..., revisions: _Optional[_Iterable[_Union[Revision, _Mapping]]] = ...) -> None: ...
+
+class Revision(_message.Message):
+    __slots__ = ("tool", "made_at", "of_sha256", "note")
+    TOOL_FIELD_NUMBER: _ClassVar[int]
+    MADE_AT_FIELD_NUMBER: _ClassVar[int]
+    OF_SHA256_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    tool: str
+    made_at: str
+    of_sha256: str
+    note: str
+    def __init__(self, tool: _Optional[str] = ..., made_at: _Optional[str] = ..., of_sha256: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
 
 class CheckpointRecord(_message.Message):
     __slots__ = ("role", "member", "architecture", "style", "source", "sha256", "notes")

@@ -56,6 +56,7 @@ def broken_choices(spec: pb.Bundle) -> list[str]:
         *_classes(spec),
         *_combination(spec),
         *_decisions(spec),
+        *_constancy(spec),
     ]
 
 
@@ -154,6 +155,16 @@ def _decisions(spec: pb.Bundle) -> Iterator[str]:
         yield "decision.uncertain_from: must not exceed uncertain_to"
     if spec.fusion.rule == pb.FUSION_PAPER and not spec.fusion.comparison:
         yield "fusion.comparison: must be set for FUSION_PAPER"
+
+
+def _constancy(spec: pb.Bundle) -> Iterator[str]:
+    cases = spec.constancy.cases
+    if len({case.index for case in cases}) != len(cases):
+        yield "constancy.cases: two are of the same phantom"
+    known = {entry.name for entry in spec.classes}
+    found = {finding.class_name for case in cases for finding in case.findings}
+    for name in sorted(found - known):
+        yield f"constancy.cases: {name!r} is none of the classes"
 
 
 # --------------------------------------------------------- files, golden set

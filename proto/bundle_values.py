@@ -72,6 +72,13 @@ _REVERSE_RANGES: Final = (
     ("fusion.reverse.threshold", _Range(low=0, high=1, has_low=False)),
     ("fusion.reverse.no_box_score", _SHARE),
 )
+_CONSTANCY_RANGES: Final = (
+    ("constancy.long_edge_px", _Range(low=64, high=MAX_EDGE_PX)),
+    ("constancy.score_tolerance", _Range(low=0, high=1, has_low=False)),
+    ("constancy.box_iou_min", _Range(low=0, high=1, has_low=False)),
+    ("constancy.finding_floor", _SHARE),
+    ("constancy.latency_limit_s", _Range(low=0, has_low=False)),
+)
 _NETWORK_REQUIRED: Final = ("input.element_type", "input.resampler")
 _NETWORK_RANGES: Final = (("input.std", _Range(low=0, has_low=False)),)
 _DETECTION_RANGES: Final = (
@@ -100,6 +107,9 @@ def bundle_values(spec: pb.Bundle) -> Iterator[str]:
     yield from _outside(spec, _RANGES)
     if spec.fusion.HasField("reverse"):
         yield from _outside(spec, _REVERSE_RANGES)
+    if spec.HasField("constancy"):
+        yield from _missing(spec, ("constancy.phantom_version", "constancy.cases"))
+        yield from _outside(spec, _CONSTANCY_RANGES)
 
 
 def network_values(network: pb.Network) -> Iterator[str]:

@@ -494,7 +494,7 @@ class NetworkInfo(_message.Message):
     def __init__(self, role: _Optional[str] = ..., architecture: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("runtime_version", "bundle_name", "bundle_version", "bundle_sha256", "notice", "backend", "precision", "networks", "class_names", "limits", "uptime_s", "disclaimer", "degraded", "degraded_reason")
+    __slots__ = ("runtime_version", "bundle_name", "bundle_version", "bundle_sha256", "notice", "backend", "precision", "networks", "class_names", "limits", "uptime_s", "disclaimer", "degraded", "degraded_reason", "constancy")
     RUNTIME_VERSION_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_NAME_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -509,6 +509,7 @@ class ServerInfo(_message.Message):
     DISCLAIMER_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_REASON_FIELD_NUMBER: _ClassVar[int]
+    CONSTANCY_FIELD_NUMBER: _ClassVar[int]
     runtime_version: str
     bundle_name: str
     bundle_version: str
@@ -523,4 +524,53 @@ class ServerInfo(_message.Message):
     disclaimer: str
     degraded: bool
     degraded_reason: str
-    def __init__(self, runtime_version: _Optional[str] = ..., bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., notice: _Optional[str] = ..., backend: _Optional[str] = ..., precision: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkInfo, _Mapping]]] = ..., class_names: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., uptime_s: _Optional[float] = ..., disclaimer: _Optional[str] = ..., degraded: bool = ..., degraded_reason: _Optional[str] = ...) -> None: ...
+    constancy: Constancy
+    def __init__(self, runtime_version: _Optional[str] = ..., bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., notice: _Optional[str] = ..., backend: _Optional[str] = ..., precision: _Optional[str] = ..., networks: _Optional[_Iterable[_Union[NetworkInfo, _Mapping]]] = ..., class_names: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., uptime_s: _Optional[float] = ..., disclaimer: _Optional[str] = ..., degraded: bool = ..., degraded_reason: _Optional[str] = ..., constancy: _Optional[_Union[Constancy, _Mapping]] = ...) -> None: ...
+
+class Constancy(_message.Message):
+    __slots__ = ("seed", "long_edge_px", "phantom_version", "score_tolerance", "box_iou_min", "finding_floor", "latency_limit_s", "cases", "measured_on")
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    LONG_EDGE_PX_FIELD_NUMBER: _ClassVar[int]
+    PHANTOM_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SCORE_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    BOX_IOU_MIN_FIELD_NUMBER: _ClassVar[int]
+    FINDING_FLOOR_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
+    CASES_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_ON_FIELD_NUMBER: _ClassVar[int]
+    seed: int
+    long_edge_px: int
+    phantom_version: str
+    score_tolerance: float
+    box_iou_min: float
+    finding_floor: float
+    latency_limit_s: float
+    cases: _containers.RepeatedCompositeFieldContainer[ConstancyCase]
+    measured_on: str
+    def __init__(self, seed: _Optional[int] = ..., long_edge_px: _Optional[int] = ..., phantom_version: _Optional[str] = ..., score_tolerance: _Optional[float] = ..., box_iou_min: _Optional[float] = ..., finding_floor: _Optional[float] = ..., latency_limit_s: _Optional[float] = ..., cases: _Optional[_Iterable[_Union[ConstancyCase, _Mapping]]] = ..., measured_on: _Optional[str] = ...) -> None: ...
+
+class ConstancyCase(_message.Message):
+    __slots__ = ("index", "pixels_sha256", "abnormal_probability", "members", "decision", "findings")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ABNORMAL_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    pixels_sha256: str
+    abnormal_probability: float
+    members: _containers.RepeatedCompositeFieldContainer[Member]
+    decision: Decision
+    findings: _containers.RepeatedCompositeFieldContainer[ConstancyFinding]
+    def __init__(self, index: _Optional[int] = ..., pixels_sha256: _Optional[str] = ..., abnormal_probability: _Optional[float] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., decision: _Optional[_Union[Decision, str]] = ..., findings: _Optional[_Iterable[_Union[ConstancyFinding, _Mapping]]] = ...) -> None: ...
+
+class ConstancyFinding(_message.Message):
+    __slots__ = ("class_name", "score", "box")
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
+    class_name: str
+    score: float
+    box: Box
+    def __init__(self, class_name: _Optional[str] = ..., score: _Optional[float] = ..., box: _Optional[_Union[Box, _Mapping]] = ...) -> None: ...

@@ -41,6 +41,8 @@ class Identity:
     networks: tuple[pb.NetworkInfo, ...]
     degraded_reason: str = ""
     """Empty: the configured backend serves."""
+    constancy: pb.Constancy | None = None
+    """Limits of the constancy test; None: the bundle stores none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,6 +97,7 @@ def identity_from_bundle(
         provenance=provenance,
         networks=networks,
         degraded_reason=degraded_reason,
+        constancy=spec.constancy if spec.HasField("constancy") else None,
     )
 
 
@@ -118,6 +121,7 @@ def server_info_from_identity(
         disclaimer=DISCLAIMER,
         degraded=bool(identity.degraded_reason),
         degraded_reason=identity.degraded_reason,
+        constancy=identity.constancy,
     )
 
 

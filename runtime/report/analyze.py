@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -16,8 +14,8 @@ from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client import Client
 from spinert.runtime.report.answers import FileAnswer, answers_view, json_from_answers
 from spinert.runtime.report.inputs import frame_paths
-from spinert.runtime.report.local_server import local_server
-from spinert.runtime.report.progress import count_progress, stage_progress
+from spinert.runtime.report.progress import count_progress
+from spinert.runtime.report.reaching import reached_server
 from spinert.runtime.report.sending import answers_from_files
 
 __all__ = ["Job", "run_job"]
@@ -49,7 +47,8 @@ def run_job(job: Job, out: Console, progress: Console) -> list[FileAnswer]:
     paths = frame_paths(job.paths)
     # A quota of its own for every call, or two at a time would share one.
     device = f"analyze-{os.getpid()}"
-    with _server(job, progress) as address, Client(address, device=device) as client:
+    reaching = reached_server(job.server, job.bundle, progress)
+    with reaching as address, Client(address, device=device) as client:
         client.wait_ready(timeout_s=_READY_TIMEOUT_S)
         info = client.server_info()
         with count_progress(progress, "analyzing", len(paths)) as done:
@@ -62,27 +61,6 @@ def run_job(job: Job, out: Console, progress: Console) -> list[FileAnswer]:
     if job.overlay is not None:
         _write_pictures(answers, job.overlay, progress)
     return answers
-
-
-@contextmanager
-def _server(job: Job, progress: Console) -> Iterator[str]:
-    if job.server is not None:
-        yield job.server
-        return
-    if job.bundle is None:
-        raise ValueError("a job needs a server or a bundle")
-    with ExitStack() as stack:
-        with stage_progress(progress) as update:
-            fraction = 0.0
-
-            def show(event: dict[str, Any]) -> None:
-                stage = event.get("stage") or event.get("event", "")
-                nonlocal fraction
-                fraction = max(fraction, float(event.get("percent", 0)) / 100)
-                update(f"server: {stage}".replace("_", " "), fraction)
-
-            address = stack.enter_context(local_server(job.bundle, show))
-        yield address
 
 
 def _write_pictures(

@@ -24,17 +24,22 @@ _STOP_S = 10.0
 
 
 @contextmanager
-def local_server(bundle: Path, on_event: Callable[[Event], None]) -> Iterator[str]:
+def local_server(
+    bundle: Path, on_event: Callable[[Event], None], config: Path | None = None
+) -> Iterator[str]:
     """Run `spinert serve` on a free loopback port; yield its address once ready.
 
     Args:
         bundle: What to serve.
         on_event: Called with every log record of the start-up, as logged.
+        config: Settings (TOML); None: the defaults.
 
     Raises:
         Unavailable: The server ended before it was ready.
     """
     command = [sys.executable, "-m", "spinert", "serve", "--bundle", str(bundle)]
+    if config is not None:
+        command += ["--config", str(config)]
     process = subprocess.Popen(
         [*command, "--listen", "127.0.0.1:0", "--parent", str(os.getpid())],
         stdin=subprocess.DEVNULL,

@@ -116,6 +116,16 @@ def _facts(spec: pb.Bundle) -> Iterator[tuple[str, str]]:
     for role, network in sorted(spec.networks.items()):
         for name, text in _forms(network):
             yield f"{role} {name}", text
+    if spec.HasField("constancy"):
+        limits = spec.constancy
+        yield (
+            "constancy test",
+            f"{len(limits.cases)} phantoms of {limits.long_edge_px} px, scores within "
+            f"{limits.score_tolerance:g}, IoU from {limits.box_iou_min:g}, median "
+            f"latency up to {limits.latency_limit_s:g} s",
+        )
+    for revision in spec.provenance.revisions:
+        yield "revised", f"{revision.made_at} by {revision.tool}: {revision.note}"
     yield "exported", f"{spec.provenance.created_at}, preset {spec.provenance.preset}"
     total = sum(entry.bytes for entry in spec.files) / 2**20
     yield "files", f"{len(spec.files)}, {total:.1f} MiB"

@@ -1,0 +1,1 @@
+"""The constancy test of a running appliance: fixed phantoms, stored limits."""
