@@ -5,7 +5,8 @@ ExportError
 ├── CheckpointError    a file is unsafe, damaged, or not of this architecture
 ├── GraphError         the ONNX graph breaks the contract
 ├── ParityError        ONNX Runtime and PyTorch disagree
-└── DestinationError   the bundle cannot be written there
+├── DestinationError   the bundle cannot be written there
+└── TrainingError      training cannot start or go on
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = [
     "GraphError",
     "ParityError",
     "RecipeError",
+    "TrainingError",
 ]
 
 
@@ -42,3 +44,7 @@ class ParityError(ExportError):
 
 class DestinationError(ExportError):
     """The target directory exists or cannot be replaced."""
+
+
+class TrainingError(ExportError):
+    """Training lacks data, does not fit its checkpoint, or diverged."""

@@ -48,12 +48,15 @@ class _Placement:
 
 
 def grey_from_stored(
-    stored: npt.NDArray[np.uint16], *, is_monochrome1: bool, rule: pb.GreyRule
+    stored: npt.NDArray[np.uint16 | np.float64],
+    *,
+    is_monochrome1: bool,
+    rule: pb.GreyRule,
 ) -> Grey:
     """Stretch to 0..255 as the official dicom2png.py does, for images without VOI.
 
     Args:
-        stored: uint16 (rows, columns), not constant.
+        stored: uint16 (rows, columns), or float64 after a window; not constant.
         is_monochrome1: Low values are bright; inverted if the rule says so.
         rule: The bundle's.
     """

@@ -1,0 +1,1 @@
+"""Training of the reference networks on phantoms. Needs torch."""
