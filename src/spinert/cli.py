@@ -1,4 +1,4 @@
-"""The command `spinert`: export, inspect, verify, build, serve, analyze.
+"""The command `spinert`: from checkpoints to verdicts, and what they are worth.
 
 Each command imports what it needs when it runs, so that `spinert --help` and a
 client without torch or ONNX Runtime start at once.
@@ -12,6 +12,10 @@ from collections.abc import Callable
 import click
 
 from spinert.commands.bundles import build, export, inspect, verify
+from spinert.commands.calibrate import calibrate
+from spinert.commands.evaluate import evaluate
+from spinert.commands.phantom import phantom
+from spinert.commands.selftest import selftest
 from spinert.commands.serving import analyze, serve
 
 __all__ = ["main"]
@@ -21,6 +25,7 @@ _EXTRAS = {
     **dict.fromkeys(
         ("onnx", "onnxruntime", "onnxscript", "safetensors", "torch"), "cpu,export"
     ),
+    **dict.fromkeys(("matplotlib", "pycocotools", "sklearn"), "cpu,evaluate"),
 }
 """Packages that only some commands need, and the extras that bring them."""
 
@@ -34,7 +39,10 @@ def cli() -> None:
     """
 
 
-for _command in (export, inspect, verify, build, serve, analyze):
+_EXPORT = (export, inspect, verify, build)
+_SERVE = (serve, analyze, selftest)
+_MEASURE = (phantom, evaluate, calibrate)
+for _command in (*_EXPORT, *_SERVE, *_MEASURE):
     cli.add_command(_command)
 
 
