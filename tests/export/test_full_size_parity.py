@@ -156,6 +156,9 @@ def exported(own: Case, folder: Path) -> Exported:
     else:
         # It holds all the frames of a canvas at once: two are enough.
         graph = detector_graph(opened, bundle, frames[:2])
+    if graph.cut is not None:
+        # What tells the rules of agreement that proposals may switch.
+        network.split.nms_iou = graph.cut.nms_iou
     path = folder / network.file
     path.parent.mkdir()
     path.write_bytes(graph.onnx(frames[:2]).SerializeToString())

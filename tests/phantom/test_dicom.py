@@ -131,6 +131,12 @@ def test_an_image_without_a_window_is_shown_as_it_is(phantom):
     assert (told.WindowCenter, told.WindowWidth) == (2048, 4096)
 
 
+def test_a_given_window_is_written_as_it_is(phantom):
+    given = replace(phantom, window=Window(center=400.5, width=700.25))
+    told = read(dicom_from_phantom(given, KEY))
+    assert (told.WindowCenter, told.WindowWidth) == (400.5, 700.25)
+
+
 def test_the_hash_is_of_the_stored_values(phantom):
     other = phantom.pixels.copy()
     other[5, 5] += 1
