@@ -25,7 +25,8 @@ def _figures(parity: Mapping[str, Any]) -> str:
         if name not in _HIDDEN
     ]
     flips = parity["decision_flips"]
-    return ", ".join(shown) + (f", {flips} flips" if flips else "")
+    told = {0: "", 1: ", 1 flip"}.get(flips, f", {flips} flips")
+    return ", ".join(shown) + told
 
 
 def _half(row: Mapping[str, Any]) -> str:
@@ -37,7 +38,8 @@ def _engine(row: Mapping[str, Any]) -> str:
     for engine in row["build"].get("engines", []):
         if engine["network"] == row["role"]:
             return f"{engine['bytes'] / 1e6:.0f} MB, {engine['seconds']:.0f} s"
-    return f"refused: {row['build'].get('error', '')}"
+    # The rest of the message is the way out.
+    return f"refused: {row['build'].get('error', '').partition(': set ')[0]}"
 
 
 def _gate(row: Mapping[str, Any]) -> str:

@@ -87,3 +87,10 @@ def test_the_table_of_networks_is_the_measured_one(monkeypatch):
     page = (ROOT / "README.md").read_text()
     results = json.loads(tables.RESULTS.read_text())
     assert tables.renewed(page, results) == page
+
+
+def test_the_table_holds_every_network_in_every_key_layout(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    cases = importlib.import_module("networks").cases()
+    results = json.loads(importlib.import_module("networks_table").RESULTS.read_text())
+    assert {case.name for case in cases} == set(results["rows"])
