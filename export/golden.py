@@ -1,12 +1,14 @@
 """Synthetic radiographs that every conversion is checked with.
 
-Seeded, so that a bundle carries its own proof without any patient in it. They look
+Seeded, so that a bundle carries its own proof without any patient in it. Patterns look
 like radiographs where it matters to arithmetic: smooth soft tissue, a bright spine
-with vertebrae, dark collimated borders, a metal implant, noise; 10 to 14 bits.
+with vertebrae, dark collimated borders, a metal implant, noise; 10 to 14 bits. Weights
+that have learnt anatomy are asked about phantoms.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +18,8 @@ from PIL import Image
 
 from spinert.export.preprocess import grey_from_stored
 from spinert.export.recipe import GoldenRecipe
+from spinert.phantom.making import phantom_from_seed
+from spinert.phantom.planning import plan_from_seed
 from spinert.proto import bundle_pb2 as pb
 
 __all__ = ["GoldenImage", "golden_images"]
@@ -85,22 +89,46 @@ def _radiograph(rows: int, columns: int, random: np.random.Generator) -> Values:
     return exposed ** random.uniform(0.6, 1.6)
 
 
+def _pattern(recipe: GoldenRecipe, index: int) -> GoldenImage:
+    random = np.random.default_rng([recipe.seed, index])
+    bits = _BITS[index % len(_BITS)]
+    kind = _KINDS[index % len(_KINDS)]
+    bright = _radiograph(*recipe.sizes[index], random)
+    shown = 1.0 - bright if kind == "MONOCHROME1" else bright
+    return GoldenImage(
+        name=f"frame-{index + 1}",
+        stored=np.rint(shown * (2**bits - 1)).astype(np.uint16),
+        bits_stored=bits,
+        photometric_interpretation=kind,
+    )
+
+
+def _phantom(recipe: GoldenRecipe, index: int) -> GoldenImage:
+    """Cut the middle out of a phantom that covers the size; frames have no window.
+
+    Its window is applied to the stored values: what lies outside is cut.
+    """
+    rows, columns = recipe.sizes[index]
+    field = plan_from_seed(recipe.seed, index).field
+    spacing_mm = min(field.width_mm / columns, field.height_mm / rows)
+    edge = math.ceil(max(field.width_mm, field.height_mm) / spacing_mm) + 1
+    drawn = phantom_from_seed(recipe.seed, index, long_edge_px=edge)
+    top = (drawn.pixels.shape[0] - rows) // 2
+    left = (drawn.pixels.shape[1] - columns) // 2
+    stored = drawn.pixels[top : top + rows, left : left + columns]
+    if drawn.window is not None:
+        half = drawn.window.width / 2
+        low, high = drawn.window.center - half, drawn.window.center + half
+        stored = np.clip(stored, max(0, round(low)), round(high)).astype(np.uint16)
+    return GoldenImage(
+        name=f"frame-{index + 1}",
+        stored=np.ascontiguousarray(stored),
+        bits_stored=drawn.bits_stored,
+        photometric_interpretation=drawn.photometric,
+    )
+
+
 def golden_images(recipe: GoldenRecipe) -> tuple[GoldenImage, ...]:
     """Return the frames of a recipe, always the same for the same recipe."""
-    frames = []
-    for index, (rows, columns) in enumerate(recipe.sizes):
-        random = np.random.default_rng([recipe.seed, index])
-        bits = _BITS[index % len(_BITS)]
-        kind = _KINDS[index % len(_KINDS)]
-        bright = _radiograph(rows, columns, random)
-        shown = 1.0 - bright if kind == "MONOCHROME1" else bright
-        stored = np.rint(shown * (2**bits - 1)).astype(np.uint16)
-        frames.append(
-            GoldenImage(
-                name=f"frame-{index + 1}",
-                stored=stored,
-                bits_stored=bits,
-                photometric_interpretation=kind,
-            )
-        )
-    return tuple(frames)
+    draw = _phantom if recipe.images == "phantoms" else _pattern
+    return tuple(draw(recipe, index) for index in range(len(recipe.sizes)))

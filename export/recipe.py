@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from spinert.export.checkpoints.reader import WRAPPERS
 from spinert.export.checkpoints.style import Option
@@ -60,6 +60,11 @@ class MemberRecipe:
         return int(text)
 
 
+GOLDEN_IMAGES: Final = ("patterns", "phantoms")
+"""Patterns exercise any weights; phantoms suit weights that have learnt anatomy, and
+answer what they never saw with numbers no radiograph would bring about."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class GoldenRecipe:
     """The synthetic frames that every conversion is checked with."""
@@ -73,6 +78,8 @@ class GoldenRecipe:
     """(Rows, columns) of each frame; at least three frames."""
     batch_sizes: tuple[int, ...] = (1, 2, 5)
     seed: int = 1
+    images: str = "patterns"
+    """What is drawn, one of GOLDEN_IMAGES."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +181,10 @@ def _golden(values: object) -> GoldenRecipe:
     sizes = table.take("sizes", list, [list(size) for size in default.sizes])
     batches = table.take("batch_sizes", list, list(default.batch_sizes))
     seed = table.take("seed", int, default.seed)
+    images = table.take("images", str, default.images)
     table.close()
+    if images not in GOLDEN_IMAGES:
+        raise RecipeError(f"golden: images is one of {', '.join(GOLDEN_IMAGES)}")
     if len(sizes) < 3 or not all(_is_size(size) for size in sizes):
         raise RecipeError("golden: sizes is a list of three or more [rows, columns]")
     if not batches or not all(type(n) is int and n in _BATCH_RANGE for n in batches):
@@ -185,6 +195,7 @@ def _golden(values: object) -> GoldenRecipe:
         sizes=tuple((rows, columns) for rows, columns in sizes),
         batch_sizes=tuple(sorted(set(batches))),
         seed=seed,
+        images=images,
     )
 
 
@@ -200,8 +211,9 @@ def recipe_from_toml(path: Path) -> Recipe:
 
     Keys: `name`, `version`, `preset`, `precisions`; `[[classifier]]` and
     `[detector]` with `architecture`, `checkpoint` and optionally `name`, `style`,
-    `wrapper`, `[options]`, `[mapping]`; `[golden]` with `sizes`, `batch_sizes`, `seed`;
-    `[bundle]`, merged over the preset as protobuf JSON of `spinert.v1.Bundle`.
+    `wrapper`, `[options]`, `[mapping]`; `[golden]` with `sizes`, `batch_sizes`, `seed`,
+    `images`; `[bundle]`, merged over the preset as protobuf JSON of
+    `spinert.v1.Bundle`.
 
     Raises:
         RecipeError: The file is missing, not TOML, or has a wrong or unknown key.
