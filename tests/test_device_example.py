@@ -10,7 +10,7 @@ import pytest
 from support.servers import serving, write_served_bundle
 
 ROOT = Path(__file__).parents[1]
-REQUIRED = "SPINERT_REQUIRE_DEVICE_EXAMPLE"
+REQUIRED = "SPINERT_REQUIRE_TOOLS"
 
 
 def missing_tools():
