@@ -64,7 +64,11 @@ def measure(detector: str, folder: Path) -> dict[str, Any]:
             **({"error": done.error} if done.code else {}),
         }
         if name == "build" and done.output:
-            found["engines"] = json.loads(done.output)
+            engines = json.loads(done.output)["engines"]
+            found["engines"] = [
+                {key: value for key, value in engine.items() if key != "directory"}
+                for engine in engines
+            ]
     return found
 
 
