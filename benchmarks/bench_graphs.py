@@ -36,8 +36,7 @@ from spinert.export.members import OpenedRecipe, opened_recipe
 from spinert.export.networks import rpn, sparse_rcnn
 from spinert.export.networks.faster_rcnn import FasterRCNN
 from spinert.export.networks.roi_align import Pyramid
-from spinert.export.onnx_from_torch import OPSET
-from spinert.export.onnx_translations import TRANSLATIONS
+from spinert.export.onnx_from_torch import traced_program
 from spinert.export.plan import bundle_from_recipe
 from spinert.export.preprocess import network_frame
 from spinert.export.recipe import recipe_from_toml
@@ -144,19 +143,8 @@ def _parts_in_traces() -> Iterator[None]:
 
 def model_with_parts(made: Prepared, module: torch.nn.Module) -> bytes:
     """Return the ONNX graph, every node named after its part."""
-    spec, free = made.graph.spec, torch.export.Dim.DYNAMIC
     with _parts_in_traces():
-        program = torch.onnx.export(
-            module,
-            made.example,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(spec.inputs),
-            output_names=list(spec.outputs),
-            dynamic_shapes=tuple(dict.fromkeys(axes, free) for axes in spec.dynamic),
-            verbose=False,
-            custom_translation_table=dict(TRANSLATIONS),
-        )
+        program = traced_program(module, made.example, made.graph.spec)
     model = program.model_proto
     for index, node in enumerate(model.graph.node):
         node.name = f"{_part(node)}/{node.op_type}_{index}"

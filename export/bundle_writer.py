@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,15 +12,19 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf import json_format
 from PIL import Image
 
 from spinert.export.checkpoints.reader import sha256_from_file
 from spinert.export.errors import DestinationError
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.bundle_directory import (
+    MANIFEST,
+    manifest_text,
+    occupied,
+    staged_directory,
+)
 
 __all__ = [
-    "INDEX",
     "creation_time",
     "package_versions",
     "staged",
@@ -31,7 +33,6 @@ __all__ = [
     "write_outputs",
 ]
 
-INDEX: Final = "bundle.json"
 _PACKAGES: Final = (
     "numpy",
     "onnx",
@@ -60,21 +61,6 @@ def package_versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES}
 
 
-def _check_target(directory: Path, *, replace: bool) -> None:
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise DestinationError(f"{directory}: is a file; name a directory")
-    if not any(directory.iterdir()):
-        return
-    if not (directory / INDEX).is_file():
-        message = f"{directory}: exists and is not a bundle; name another directory"
-        raise DestinationError(message)
-    if not replace:
-        message = f"{directory}: a bundle is there; remove it or ask to replace it"
-        raise DestinationError(message)
-
-
 @contextmanager
 def staged(directory: Path, *, replace: bool) -> Iterator[Path]:
     """Give a temporary folder beside `directory` that takes its place at the end.
@@ -85,32 +71,15 @@ def staged(directory: Path, *, replace: bool) -> Iterator[Path]:
         DestinationError: `directory` holds something that must not be replaced, or
             cannot be written, or there is no room.
     """
-    _check_target(directory, replace=replace)
-    prefix = f".{directory.name}."
+    if why := occupied(directory, replace=replace):
+        raise DestinationError(f"{directory}: {why}")
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=prefix) as outer:
-            fresh = Path(outer) / "new"
-            fresh.mkdir()
+        with staged_directory(directory) as fresh:
             yield fresh
-            _swap(directory, fresh, Path(outer) / "old")
     except OSError as error:
         reason = error.strerror or "no reason given"
         message = f"cannot be written: {reason}; make room or name another directory"
         raise DestinationError(f"{directory}: {message}") from error
-
-
-def _swap(directory: Path, fresh: Path, old: Path) -> None:
-    """Put `fresh` in the place of `directory`; on failure what was there is back."""
-    was_there = directory.exists()
-    if was_there:
-        directory.rename(old)
-    try:
-        fresh.rename(directory)
-    except OSError:
-        if was_there:
-            old.rename(directory)
-        raise
 
 
 def write_golden_image(path: Path, stored: npt.NDArray[np.uint16]) -> None:
@@ -135,6 +104,4 @@ def write_index(bundle: pb.Bundle, folder: Path) -> None:
             bytes=path.stat().st_size,
             sha256=sha256_from_file(path),
         )
-    values = json_format.MessageToDict(bundle, preserving_proto_field_name=True)
-    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False)
-    (folder / INDEX).write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(manifest_text(bundle), encoding="utf-8")

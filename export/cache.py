@@ -23,10 +23,11 @@ from typing import Final
 
 from google.protobuf import json_format
 
-from spinert.export.bundle_writer import INDEX, write_index
+from spinert.export.bundle_writer import write_index
 from spinert.export.checkpoints.reader import sha256_from_file
 from spinert.export.errors import DestinationError
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.bundle_directory import MANIFEST
 
 __all__ = ["DEFAULT_MAX_BYTES", "ExportCache", "default_cache_directory"]
 
@@ -140,7 +141,7 @@ class ExportCache:
             copy = pb.Bundle()
             copy.CopyFrom(fragment)
             write_index(copy, entry)
-            digest = sha256_from_file(entry / INDEX)
+            digest = sha256_from_file(entry / MANIFEST)
             (entry / _DIGEST).write_text(digest, encoding="ascii")
             if not (self.directory / key).exists():
                 entry.rename(self.directory / key)
@@ -180,7 +181,7 @@ def _fragment(entry: Path) -> pb.Bundle:
     """
     if not all(_is_own(path) for path in (entry, *entry.rglob("*"))):
         raise ValueError("somebody else's file")
-    text = (entry / INDEX).read_bytes()
+    text = (entry / MANIFEST).read_bytes()
     digest = (entry / _DIGEST).read_text(encoding="ascii")
     if hashlib.sha256(text).hexdigest() != digest:
         raise ValueError("the index differs")

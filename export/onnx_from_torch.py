@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from spinert.export.errors import GraphError
 from spinert.export.onnx_translations import TRANSLATIONS
 
-__all__ = ["GraphSpec", "check_graph", "foreign_operators", "onnx_from_torch"]
+__all__ = [
+    "GraphSpec",
+    "check_graph",
+    "foreign_operators",
+    "onnx_from_torch",
+    "traced_program",
+]
 
 OPSET: Final = 18
 """LayerNormalization is one operator (from 17); every back end reads it."""
@@ -157,6 +163,24 @@ def check_graph(model: Any, spec: GraphSpec) -> None:
         raise GraphError(f"{message}{spec.outputs}")
 
 
+def traced_program(
+    network: nn.Module, example: Sequence[Tensor], spec: GraphSpec
+) -> Any:
+    """Trace a network and return torch's `ONNXProgram`, neither cleaned nor checked."""
+    free = torch.export.Dim.DYNAMIC
+    return torch.onnx.export(
+        network.eval(),
+        tuple(example),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=list(spec.inputs),
+        output_names=list(spec.outputs),
+        dynamic_shapes=tuple(dict.fromkeys(axes, free) for axes in spec.dynamic),
+        verbose=False,
+        custom_translation_table=dict(TRANSLATIONS),
+    )
+
+
 def onnx_from_torch(
     network: nn.Module, example: Sequence[Tensor], spec: GraphSpec
 ) -> Any:
@@ -170,22 +194,11 @@ def onnx_from_torch(
     Raises:
         GraphError: The graph breaks the contract.
     """
-    free = torch.export.Dim.DYNAMIC
     with warnings.catch_warnings():
         # torch.export calls deprecated parts of torch and of copyreg in passing.
         warnings.simplefilter("ignore", category=DeprecationWarning)
         warnings.simplefilter("ignore", category=FutureWarning)
-        program = torch.onnx.export(
-            network.eval(),
-            tuple(example),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(spec.inputs),
-            output_names=list(spec.outputs),
-            dynamic_shapes=tuple(dict.fromkeys(axes, free) for axes in spec.dynamic),
-            verbose=False,
-            custom_translation_table=dict(TRANSLATIONS),
-        )
+        program = traced_program(network, example, spec)
     model = _cleaned(program.model_proto, spec)
     check_graph(model, spec)
     return model

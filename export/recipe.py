@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, Final, TypeVar
 from spinert.export.checkpoints.reader import WRAPPERS
 from spinert.export.checkpoints.style import Option
 from spinert.export.errors import RecipeError
+from spinert.export.toml_file import toml_file
 
 __all__ = [
     "PRECISIONS",
@@ -218,17 +217,11 @@ def recipe_from_toml(path: Path) -> Recipe:
     Raises:
         RecipeError: The file is missing, not TOML, or has a wrong or unknown key.
     """
-    try:
-        content = path.read_bytes()
-        values = tomllib.loads(content.decode())
-    except OSError as error:
-        raise RecipeError(f"{path.name}: cannot be read; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path.name}: not TOML: {error}") from error
-    table = _Table(values, path.name)
+    file = toml_file(path)
+    table = _Table(file.values, path.name)
     recipe = Recipe(
         folder=path.resolve().parent,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=file.sha256,
         name=table.text("name"),
         version=table.text("version"),
         preset=table.text("preset"),

@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from google.protobuf import json_format
 
 from spinert.proto import bundle_pb2
+from spinert.proto.bundle_directory import MANIFEST
 from spinert.proto.bundle_rules import broken_rules
 from spinert.runtime.errors import BundleError, Reason
 
-__all__ = ["CLASSIFIER", "DETECTOR", "MANIFEST", "LoadedBundle", "load_bundle"]
+__all__ = ["CLASSIFIER", "DETECTOR", "LoadedBundle", "load_bundle"]
 
-MANIFEST = "bundle.json"
 CLASSIFIER = "classifier"
 DETECTOR = "detector"
 _MAX_MANIFEST_BYTES = 4 * 2**20

@@ -6,21 +6,21 @@ the band of uncertainty, the fusion's cut-off, the limits of the constancy test.
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from google.protobuf import json_format
-
 from spinert.proto import bundle_pb2
 from spinert.proto import inference_pb2 as pb
+from spinert.proto.bundle_directory import (
+    MANIFEST,
+    manifest_text,
+    occupied,
+    staged_directory,
+)
 from spinert.proto.bundle_rules import broken_rules
-from spinert.runtime.bundle import MANIFEST, LoadedBundle, load_bundle
+from spinert.runtime.bundle import LoadedBundle, load_bundle
 from spinert.runtime.errors import ConfigError, Reason
 
 __all__ = [
@@ -99,10 +99,10 @@ def write_revision(
         raise _refusal(f"the revised bundle would not be valid: {broken[0]}")
     require_revision_place(output, replace=replace)
     try:
-        with _staged(output) as fresh:
+        with staged_directory(output) as fresh:
             for entry in spec.files:
                 _bring(bundle.directory / entry.path, fresh / entry.path)
-            (fresh / MANIFEST).write_text(_json_from_spec(spec), encoding="utf-8")
+            (fresh / MANIFEST).write_text(manifest_text(spec), encoding="utf-8")
     except OSError as error:
         why = error.strerror or "no reason given"
         raise _refusal(
@@ -117,12 +117,8 @@ def require_revision_place(output: Path, *, replace: bool) -> None:
     Raises:
         ConfigError: It holds something that must not be replaced.
     """
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
-    if not (output / MANIFEST).is_file():
-        raise _refusal(f"{output} exists and is not a bundle; name another directory")
-    if not replace:
-        raise _refusal(f"a bundle is at {output}; remove it or ask to replace it")
+    if why := occupied(output, replace=replace):
+        raise _refusal(f"{output}: {why}")
 
 
 def _revised(
@@ -159,32 +155,6 @@ def _decide_otherwise(spec: bundle_pb2.Bundle, change: BundleChange) -> None:
         decision.uncertain_from, decision.uncertain_to = change.uncertain
     if change.low_confidence_cutoff is not None:
         fusion.low_confidence_cutoff = change.low_confidence_cutoff
-
-
-def _json_from_spec(spec: bundle_pb2.Bundle) -> str:
-    """Return the manifest as the export writes it."""
-    values = json_format.MessageToDict(spec, preserving_proto_field_name=True)
-    return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-@contextmanager
-def _staged(output: Path) -> Iterator[Path]:
-    """Give a folder beside `output` that takes its place unless an error comes."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{output.name}."
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=prefix) as outer:
-        fresh, old = Path(outer) / "new", Path(outer) / "old"
-        fresh.mkdir()
-        yield fresh
-        was_there = output.exists()
-        if was_there:
-            output.rename(old)
-        try:
-            fresh.rename(output)
-        except OSError:
-            if was_there:
-                old.rename(output)
-            raise
 
 
 def _bring(source: Path, target: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from spinert.export.errors import ExportError
+from spinert.export.reference.console import run
 from spinert.export.reference.rendering import PhantomMaker, render_split
 from spinert.export.reference.settings import RECIPE, settings_from_toml
 
@@ -29,6 +29,11 @@ def _available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _moving(bar: Any) -> Callable[[int], None]:
+    """Return what moves a progress bar to a place."""
+    return lambda done: bar.update(done - bar.pos)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--output", type=_FOLDER, required=True, help="A folder per split.")
 @click.option("--recipe", type=_FILE, default=RECIPE, help="Training recipe (TOML).")
@@ -42,33 +47,24 @@ def command(
     if unknown := sorted(set(names) - data.splits.keys()):
         raise click.UsageError(f"no split {unknown[0]!r} in {recipe.name}")
     for name in names or tuple(data.splits):
-        split, started = data.splits[name], time.monotonic()
+        split = data.splits[name]
         if (output / name).exists():
             click.echo(f"{name}: already there")
             continue
-
-        def progress(done: int, name: str = name, started: float = started) -> None:
-            rate = done / (time.monotonic() - started)
-            click.echo(f"\r{name}: {done} phantoms, {rate:.1f}/s", nl=False)
-
-        render_split(
-            output / name,
-            data.images,
-            split,
-            _maker(),
-            workers=workers or _available_cores(),
-            progress=progress,
-        )
-        click.echo("")
+        with click.progressbar(length=split.count, label=name, show_pos=True) as bar:
+            render_split(
+                output / name,
+                data.images,
+                split,
+                _maker(),
+                workers=workers or _available_cores(),
+                progress=_moving(bar),
+            )
 
 
 def main() -> None:
-    """Run the command; errors of ours are one line and exit code 2."""
-    try:
-        command()
-    except ExportError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    """Run the command."""
+    run(command)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Final
 from spinert.export.checkpoints.style import Option
 from spinert.export.errors import RecipeError
 from spinert.export.reference.tables import value_from_table
+from spinert.export.toml_file import toml_file
 
 __all__ = [
     "RECIPE",
@@ -29,7 +28,7 @@ __all__ = [
 ]
 
 RECIPE: Final = Path(__file__).with_name("recipe.toml")
-"""The recipe of the weights that come with the source."""
+"""What a GPU trains; `recipe_cpu.toml` beside it asks for less."""
 
 
 def _require(holds: bool, message: str) -> None:
@@ -205,12 +204,6 @@ def settings_from_toml(path: Path = RECIPE) -> TrainingSettings:
     Raises:
         RecipeError: The file is missing, not TOML, or has a wrong or unknown key.
     """
-    try:
-        content = path.read_bytes()
-        table = tomllib.loads(content.decode())
-    except OSError as error:
-        raise RecipeError(f"{path.name}: cannot be read; check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path.name}: not TOML: {error}") from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    return value_from_table(TrainingSettings, {**table, "sha256": sha256}, path.name)
+    file = toml_file(path)
+    values = {**file.values, "sha256": file.sha256}
+    return value_from_table(TrainingSettings, values, path.name)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from spinert.export.errors import ExportError
+from spinert.export.reference.console import run
 from spinert.export.reference.orders import Order, Pace
 from spinert.export.reference.running import train
 from spinert.export.reference.settings import RECIPE, settings_from_toml
@@ -72,12 +71,8 @@ def command(
 
 
 def main() -> None:
-    """Run the command; errors of ours are one line and exit code 2."""
-    try:
-        command()
-    except ExportError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    """Run the command."""
+    run(command)
 
 
 if __name__ == "__main__":

@@ -134,6 +134,6 @@ def test_limits_do_not_replace_a_bundle_unasked(limited, config):
         output=limited.directory,
         choices=LimitChoices(count=1, long_edge_px=160),
     )
-    with pytest.raises(ConfigError, match="a bundle is at"):
+    with pytest.raises(ConfigError, match="a bundle is there"):
         measure_limits(order, QUIET, ramp_phantom)
     assert json.loads((limited.directory / "bundle.json").read_text()) == before

@@ -9,7 +9,7 @@ from support.bundles import tiny_spec, write_tiny_bundle
 from support.dicoms import phantom, radiograph
 from support.evaluations import radiographs
 from support.evaluations import write_images as written
-from support.fronts import ScriptedEngine, front_in_a_thread
+from support.fronts import BusyEngine, ScriptedEngine, front_in_a_thread
 from support.servers import serving, write_served_bundle
 
 from spinert.evaluation.asking import ImageFile
@@ -96,25 +96,11 @@ def test_a_server_is_asked_for_every_output(images):
     assert {request.outputs for request in engine.requests} == {frozenset(Output)}
 
 
-class BusyEngine(ScriptedEngine):
-    """Has no room for every other image at first."""
-
-    busy = 4
-    asked = 0
-
-    def submit(self, request):
-        self.asked += 1
-        if self.busy and self.asked % 2:
-            self.busy -= 1
-            error = Overloaded(Reason.QUEUE_FULL, "retry later")
-            error.retry_after_ms = 5
-            raise error
-        return super().submit(request)
-
-
 def test_images_refused_for_now_are_sent_again(images):
+    engine = BusyEngine()
+    engine.busy = 4
     with (
-        front_in_a_thread(BusyEngine()) as front,
+        front_in_a_thread(engine) as front,
         server_source(front.address, None) as source,
     ):
         outcomes = list(source.answers(images))

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from spinert.export.bundle_writer import INDEX, staged
+from spinert.export.bundle_writer import staged
 from spinert.export.errors import DestinationError
+from spinert.proto.bundle_directory import MANIFEST
 
 
 def full_disk(*_: object) -> None:
@@ -21,7 +22,7 @@ def directory(tmp_path: Path) -> Path:
     """Return a place where an older bundle is."""
     path = tmp_path / "bundle"
     path.mkdir()
-    (path / INDEX).write_text("old")
+    (path / MANIFEST).write_text("old")
     return path
 
 
@@ -33,7 +34,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_bundle(directory) -> None:
     ):
         full_disk()
     assert [path.name for path in directory.parent.iterdir()] == ["bundle"]
-    assert (directory / INDEX).read_text() == "old"
+    assert (directory / MANIFEST).read_text() == "old"
 
 
 def test_a_new_bundle_that_cannot_take_the_place_gives_the_old_one_back(
@@ -53,10 +54,10 @@ def test_a_new_bundle_that_cannot_take_the_place_gives_the_old_one_back(
     ):
         pass
     assert [path.name for path in directory.parent.iterdir()] == ["bundle"]
-    assert (directory / INDEX).read_text() == "old"
+    assert (directory / MANIFEST).read_text() == "old"
 
 
 def test_an_error_of_another_kind_passes_unchanged(directory) -> None:
     with pytest.raises(KeyError), staged(directory, replace=True):
         raise KeyError
-    assert (directory / INDEX).read_text() == "old"
+    assert (directory / MANIFEST).read_text() == "old"

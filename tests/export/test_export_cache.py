@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from support.onnx_files import classifier_file, yolo_file
+from support.onnx_files import IMPORTED_RECIPE, classifier_file, yolo_file
 from support.small_networks import SMALL, write_recipe
 
 from spinert.export import cache_key
@@ -25,35 +25,7 @@ from spinert.export.plan import bundle_from_recipe
 from spinert.export.recipe import recipe_from_toml
 from spinert.proto import bundle_pb2 as pb
 
-RECIPE = """
-name = "imported"
-version = "1"
-preset = "vindr"
-precisions = ["fp32"]
-
-[[classifier]]
-name = "first"
-architecture = "onnx"
-checkpoint = "first.onnx"
-mapping = { meaning = "two_logits" }
-
-[detector]
-architecture = "onnx"
-checkpoint = "yolo.onnx"
-mapping = { head = "dense" }
-
-[golden]
-sizes = [[160, 128], [160, 128], [128, 160]]
-batch_sizes = [1, 2]
-
-[bundle.networks.classifier.input.canvas.fixed]
-height = 64
-width = 64
-
-[bundle.networks.detector.input]
-mean = [0, 0, 0]
-std = [255, 255, 255]
-"""
+RECIPE = IMPORTED_RECIPE.replace("[bundle.", "batch_sizes = [1, 2]\n\n[bundle.", 1)
 KEPT = "kept from an earlier export"
 
 

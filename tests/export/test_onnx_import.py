@@ -385,7 +385,7 @@ def test_a_bundle_is_made_of_onnx_files_alone(tmp_path) -> None:
 def test_a_detector_that_keeps_the_contract_needs_no_mapping(tmp_path) -> None:
     write_files(tmp_path)
     text = RECIPE.replace("yolo.onnx", "own_detector.onnx")
-    text = text.replace('[detector.mapping]\nhead = "dense"\n', "")
+    text = text.replace('mapping = { head = "dense" }\n', "")
     canvas = "\n[bundle.networks.detector.input.canvas.letterbox]\n"
     text += canvas + "height = 96\nwidth = 96\n"
     text += "[bundle.networks.detector.detection]\ncandidates = 36\n"

@@ -148,7 +148,7 @@ def test_a_version_is_never_used_twice(bundle, tmp_path):
 def test_a_bundle_is_replaced_only_when_asked_for(bundle, tmp_path):
     output = write_tiny_bundle(tmp_path / "new")
     (output / "stale").write_text("gone afterwards")
-    with pytest.raises(ConfigError, match="a bundle is at"):
+    with pytest.raises(ConfigError, match="a bundle is there"):
         revise(bundle, output, threshold=0.4)
     revise(bundle, output, threshold=0.4, with_replace=True)
     assert load_bundle(output).spec.decision.threshold == 0.4

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.config import ServerSettings, Settings
+from spinert.runtime.errors import Overloaded, Reason
 from spinert.runtime.frame import Answer, FrameRequest
 from spinert.runtime.replies import Identity
 from spinert.runtime.server.front import Front
@@ -103,6 +104,22 @@ class ScriptedEngine:
             self.futures[index].set_exception(outcome)
         else:
             self.futures[index].set_result(outcome)  # type: ignore[arg-type]
+
+
+class BusyEngine(ScriptedEngine):
+    """Has no room for every other frame, `busy` times in all."""
+
+    busy = 0
+    asked = 0
+
+    def submit(self, request):
+        self.asked += 1
+        if self.busy and self.asked % 2:
+            self.busy -= 1
+            error = Overloaded(Reason.QUEUE_FULL, "retry later")
+            error.retry_after_ms = 5
+            raise error
+        return super().submit(request)
 
 
 def identity() -> Identity:

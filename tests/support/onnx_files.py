@@ -27,9 +27,7 @@ mapping = { meaning = "two_logits" }
 [detector]
 architecture = "onnx"
 checkpoint = "yolo.onnx"
-
-[detector.mapping]
-head = "dense"
+mapping = { head = "dense" }
 
 [golden]
 sizes = [[160, 128], [160, 128], [160, 128], [128, 160]]

@@ -49,7 +49,8 @@ def export(
 @click.option("--json", "as_json", is_flag=True, help="The manifest as JSON.")
 def inspect(bundle: Path, as_json: bool) -> None:
     """Show what BUNDLE holds and how it decides."""
-    from spinert.runtime.bundle import MANIFEST, load_bundle
+    from spinert.proto.bundle_directory import MANIFEST
+    from spinert.runtime.bundle import load_bundle
 
     loaded = load_bundle(bundle, check_hashes=False)
     if as_json:

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from spinert.evaluation.bootstrap import Estimate
 from spinert.evaluation.comparing import Versus
 from spinert.evaluation.comparison import Difference
 from spinert.evaluation.flips import Cause, FindingFlip, ImageFlip
 from spinert.evaluation.paper_table import PaperRow, PaperTable, html_from_table
-from spinert.evaluation.report_tables import percent
+from spinert.evaluation.report_tables import estimate_text, percent
 from spinert.evaluation.subject import Subject, precision_text
 from spinert.runtime.report.html import Html, element, table, text
 
@@ -109,16 +108,11 @@ def flips_text(versus: Versus) -> str:
 
 
 def _cells(figure: Difference) -> tuple[str, str, str]:
-    return percent(figure.a), percent(figure.b), _difference(figure.difference)
-
-
-def _difference(estimate: Estimate) -> str:
-    if estimate.value is None:
-        return "n/a"
-    told = f"{100 * estimate.value:+.3f}"
-    if estimate.low is None or estimate.high is None:
-        return told
-    return f"{told} ({100 * estimate.low:+.3f}, {100 * estimate.high:+.3f})"
+    return (
+        percent(figure.a),
+        percent(figure.b),
+        estimate_text(figure.difference, "+.3f"),
+    )
 
 
 def _left_out(versus: Versus) -> list[str]:

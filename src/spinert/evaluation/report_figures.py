@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from spinert.evaluation.bootstrap import Estimate
 from spinert.evaluation.evaluating import Evaluation
 from spinert.evaluation.froc import OPERATING_POINTS, FrocCurve
 from spinert.evaluation.fusion_sweep import FusionSweep
@@ -88,21 +87,14 @@ def _roc(found: Evaluation) -> bytes:
 
 def _reverse(found: Evaluation) -> str:
     reverse = found.reverse
+    auroc_gain = estimate_text(reverse.auroc_gain, "+.2f")
+    f1_gain = estimate_text(reverse.f1_gain, "+.2f")
     return (
         "Reverse fusion, images scored by (p + best finding) / 2: AUROC "
-        f"{estimate_text(reverse.auroc)}, a gain of {_points(reverse.auroc_gain)}; F1 "
-        f"{estimate_text(reverse.f1)}, a gain of {_points(reverse.f1_gain)}, each at "
-        "its own Youden threshold."
+        f"{estimate_text(reverse.auroc)}, a gain of {auroc_gain}; F1 "
+        f"{estimate_text(reverse.f1)}, a gain of {f1_gain}, each at its own Youden "
+        "threshold."
     )
-
-
-def _points(gain: Estimate) -> str:
-    if gain.value is None:
-        return "n/a"
-    told = f"{100 * gain.value:+.2f}"
-    if gain.low is None or gain.high is None:
-        return told
-    return f"{told} ({100 * gain.low:+.2f}, {100 * gain.high:+.2f})"
 
 
 def _detection(found: Evaluation) -> Iterator[Html]:

@@ -128,14 +128,14 @@ def framework_paper_table(found: Evaluation) -> PaperTable:
     )
 
 
-def estimate_text(estimate: Estimate) -> str:
-    """Return a figure in percent with its interval."""
+def estimate_text(estimate: Estimate, form: str = ".2f") -> str:
+    """Return a figure in percent with its interval; differences have a sign."""
     if estimate.value is None:
         return _UNDEFINED
-    told = f"{100 * estimate.value:.2f}"
+    told = f"{100 * estimate.value:{form}}"
     if estimate.low is None or estimate.high is None:
         return told
-    return f"{told} ({100 * estimate.low:.2f}, {100 * estimate.high:.2f})"
+    return f"{told} ({100 * estimate.low:{form}}, {100 * estimate.high:{form}})"
 
 
 def percent(value: float | None) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from spinert.phantom.column import Body
-from spinert.phantom.levels import index_of_level
+from spinert.phantom.column import Body, position_mm
 from spinert.phantom.plan import Plan
-from spinert.phantom.shapes import Grain, Part, band, curve, rounded
+from spinert.phantom.shapes import Grain, Part, band, curve, soft_part
 from spinert.phantom.truth import Projection
 
 __all__ = ["air_spaces"]
@@ -20,29 +19,16 @@ def air_spaces(
     lateral = plan.patient.projection is Projection.LATERAL
     lungs = _lungs_lateral if lateral else _lungs_frontal
     parts = _airway(plan, column)
-    if plan.field.reaches(_at(column, "T6")[1], 230.0):
+    if plan.field.reaches(position_mm(column, "T6")[1], 230.0):
         parts += lungs(plan, column, rng)
     return tuple(parts)
-
-
-def _at(column: tuple[Body, ...], name: str) -> tuple[float, float]:
-    frame = column[index_of_level(name)].frame
-    return frame.x_mm, frame.y_mm
-
-
-def _soft(
-    points: list[tuple[float, float]], core: float, round_mm: float = 6.0
-) -> Part:
-    return Part(
-        outline=rounded(points, 3), core=core, round_mm=round_mm, grain=Grain.SOFT
-    )
 
 
 def _airway(plan: Plan, column: tuple[Body, ...]) -> list[Part]:
     """Return the air column from the throat to the fork of the windpipe."""
     scale = plan.patient.size
     names = ("C2", "C4", "C6", "T1", "T4")
-    frames = [_at(column, name) for name in names]
+    frames = [position_mm(column, name) for name in names]
     if plan.patient.projection is Projection.AP:
         widths = (4.0, 5.0, 7.0, 8.5, 8.5)
         away = (0.0, 0.0, 0.0, 0.0, 1.0)
@@ -54,14 +40,18 @@ def _airway(plan: Plan, column: tuple[Body, ...]) -> list[Part]:
     line = [(x + a * scale, y) for (x, y), a in zip(frames, away, strict=True)]
     left = [(x - w * scale, y) for (x, y), w in zip(line, widths, strict=True)]
     right = [(x + w * scale, y) for (x, y), w in zip(line, widths, strict=True)]
-    return [_soft(left + right[::-1], depth, 4.0)]
+    return [soft_part(left + right[::-1], depth, 4.0)]
 
 
 def _lungs_lateral(
     plan: Plan, column: tuple[Body, ...], rng: np.random.Generator
 ) -> list[Part]:
     scale = plan.patient.size
-    top, middle, low = _at(column, "T2"), _at(column, "T6"), _at(column, "T11")
+    top, middle, low = (
+        position_mm(column, "T2"),
+        position_mm(column, "T6"),
+        position_mm(column, "T11"),
+    )
     lung = [
         (top[0] - 15, top[1] - 10),
         (top[0] + 22 * scale, top[1]),
@@ -82,8 +72,8 @@ def _lungs_lateral(
     ]
     hub = (middle[0] - 30 * scale, middle[1] + 5)
     return [
-        _soft(lung, -2.2, 32.0),
-        _soft(heart, 0.75, 38.0),
+        soft_part(lung, -2.2, 32.0),
+        soft_part(heart, 0.75, 38.0),
         *_vessels(rng, hub, (75 * scale, 85 * scale), 34),
     ]
 
@@ -92,7 +82,11 @@ def _lungs_frontal(
     plan: Plan, column: tuple[Body, ...], rng: np.random.Generator
 ) -> list[Part]:
     s = plan.patient.size
-    top, middle, low = _at(column, "T2"), _at(column, "T6"), _at(column, "T11")
+    top, middle, low = (
+        position_mm(column, "T2"),
+        position_mm(column, "T6"),
+        position_mm(column, "T11"),
+    )
     right = [
         (top[0] - 22 * s, top[1] - 22),
         (top[0] - 55 * s, top[1] - 18),
@@ -116,7 +110,7 @@ def _lungs_frontal(
         (middle[0] + 26 * s, middle[1] - 20),
         (top[0] + 24 * s, top[1] + 20),
     ]
-    parts = [_soft(right, -1.55, 26.0), _soft(left, -1.5, 26.0)]
+    parts = [soft_part(right, -1.55, 26.0), soft_part(left, -1.5, 26.0)]
     for side in (-1.0, 1.0):
         hub = (middle[0] + side * 34 * s, middle[1] + 4)
         parts += _vessels(rng, hub, (52 * s, 80 * s), 24)

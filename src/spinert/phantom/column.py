@@ -8,12 +8,12 @@ from math import atan2, cos, radians, sin
 
 import numpy as np
 
-from spinert.phantom.levels import LEVELS, Level
+from spinert.phantom.levels import LEVELS, Level, index_of_level
 from spinert.phantom.plan import Kind, Lesion, Plan
 from spinert.phantom.shapes import Frame, Points
 from spinert.phantom.truth import Projection
 
-__all__ = ["Body", "body_outline", "column_from_plan", "endplate"]
+__all__ = ["Body", "body_outline", "column_from_plan", "endplate", "position_mm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,12 @@ class Body:
     def height_mm(self) -> float:
         """Mean of both walls."""
         return (self.left_mm + self.right_mm) / 2
+
+
+def position_mm(column: Sequence[Body], name: str) -> tuple[float, float]:
+    """Return where the middle of a body lies in the image, for example of "T6"."""
+    frame = column[index_of_level(name)].frame
+    return frame.x_mm, frame.y_mm
 
 
 def endplate(body: Body, *, lower: bool) -> Points:

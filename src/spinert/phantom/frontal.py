@@ -52,16 +52,7 @@ def frontal_vertebra(
         rng: Source of the small irregularities of normal bone.
     """
     parts = [*_body_parts(body, bone), *_arch_parts(body, bone, turn, rng)]
-    return tuple(
-        Part(
-            outline=body.frame.place(part.outline),
-            core=part.core,
-            round_mm=part.round_mm,
-            rim=part.rim,
-            rim_mm=part.rim_mm,
-        )
-        for part in parts
-    )
+    return body.frame.place_parts(parts)
 
 
 def _body_parts(body: Body, bone: float) -> list[Part]:

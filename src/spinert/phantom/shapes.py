@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from math import cos, sin
 
@@ -22,6 +22,7 @@ __all__ = [
     "curve",
     "ellipse",
     "rounded",
+    "soft_part",
 ]
 
 Points = NDArray[np.float64]
@@ -78,6 +79,10 @@ class Frame:
         placed[:, 0] = self.x_mm + u * c + v * s
         placed[:, 1] = self.y_mm - u * s + v * c
         return placed
+
+    def place_parts(self, parts: Iterable[Part]) -> tuple[Part, ...]:
+        """Return parts that are drawn in (u, v) as parts of the image."""
+        return tuple(replace(part, outline=self.place(part.outline)) for part in parts)
 
 
 def rounded(corners: Points | Sequence[tuple[float, float]], times: int = 2) -> Points:
@@ -163,3 +168,12 @@ def box_around(outlines: Sequence[Points]) -> Box:
     points = np.concatenate(outlines)
     low, high = points.min(axis=0), points.max(axis=0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def soft_part(
+    points: Sequence[tuple[float, float]], core: float, round_mm: float = 6.0
+) -> Part:
+    """Return an organ or an air space with a smooth outline through its corners."""
+    return Part(
+        outline=rounded(points, 3), core=core, round_mm=round_mm, grain=Grain.SOFT
+    )

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from spinert.phantom.column import Body
+from spinert.phantom.column import Body, position_mm
 from spinert.phantom.levels import index_of_level
 from spinert.phantom.plan import Plan
 from spinert.phantom.shapes import Grain, Part, Points, band, curve, ellipse, rounded
@@ -25,18 +25,17 @@ def skeleton(plan: Plan, column: tuple[Body, ...]) -> tuple[Part, ...]:
     lateral = plan.patient.projection is Projection.LATERAL
     ribs = _ribs_lateral if lateral else _ribs_frontal
     parts = ribs(plan, column, rng)
-    if plan.field.reaches(_at(column, "S1")[1], 60.0):
+    if plan.field.reaches(position_mm(column, "S1")[1], 60.0):
         parts += (_pelvis_lateral if lateral else _pelvis_frontal)(plan, column, pelvis)
-    if plan.field.reaches(_at(column, "C2")[1], 30.0):
+    if plan.field.reaches(position_mm(column, "C2")[1], 30.0):
         parts += (_head_lateral if lateral else _head_frontal)(plan, column)
-    if not lateral and plan.field.reaches(_at(column, "T3")[1], 50.0):
+    if not lateral and plan.field.reaches(position_mm(column, "T3")[1], 50.0):
         parts += _collar_bones(plan, column)
     return tuple(parts)
 
 
-def _at(column: tuple[Body, ...], name: str) -> np.ndarray:
-    frame = column[index_of_level(name)].frame
-    return np.array((frame.x_mm, frame.y_mm))
+def _at(column: tuple[Body, ...], name: str) -> Points:
+    return np.array(position_mm(column, name))
 
 
 def _bone(

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spinert.phantom.chest import air_spaces
-from spinert.phantom.column import Body
+from spinert.phantom.column import Body, position_mm
 from spinert.phantom.levels import index_of_level
 from spinert.phantom.plan import Plan
 from spinert.phantom.raster import Grid, resized, smoothed
-from spinert.phantom.shapes import Grain, Part, blob, rounded
+from spinert.phantom.shapes import Grain, Part, blob, soft_part
 from spinert.phantom.truth import Projection, Region
 
 __all__ = ["organs", "tissue_map"]
@@ -105,7 +105,7 @@ def organs(plan: Plan, column: tuple[Body, ...]) -> tuple[Part, ...]:
     """Return lungs, organs and gas: they sit on the contour of the body."""
     rng = np.random.default_rng([plan.patient.anatomy_seed, 22])
     parts = list(air_spaces(plan, column, rng))
-    if plan.field.reaches(_at(column, "L3")[1], 200.0):
+    if plan.field.reaches(position_mm(column, "L3")[1], 200.0):
         if plan.patient.projection is Projection.AP:
             parts += _muscles(plan, column)
         gas = np.random.default_rng([plan.patient.anatomy_seed, 23])
@@ -113,23 +113,10 @@ def organs(plan: Plan, column: tuple[Body, ...]) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _at(column: tuple[Body, ...], name: str) -> tuple[float, float]:
-    frame = column[index_of_level(name)].frame
-    return frame.x_mm, frame.y_mm
-
-
-def _soft(
-    points: list[tuple[float, float]], core: float, round_mm: float = 6.0
-) -> Part:
-    return Part(
-        outline=rounded(points, 3), core=core, round_mm=round_mm, grain=Grain.SOFT
-    )
-
-
 def _muscles(plan: Plan, column: tuple[Body, ...]) -> list[Part]:
     """Return psoas muscles and the liver."""
     s = plan.patient.size
-    top, low = _at(column, "T12"), _at(column, "S2")
+    top, low = position_mm(column, "T12"), position_mm(column, "S2")
     parts = []
     for side in (-1.0, 1.0):
         psoas = [
@@ -139,21 +126,21 @@ def _muscles(plan: Plan, column: tuple[Body, ...]) -> list[Part]:
             (low[0] + side * 70 * s, low[1]),
             (low[0] + side * 40 * s, low[1] - 30),
         ]
-        parts.append(_soft(psoas, 0.12, 8.0))
+        parts.append(soft_part(psoas, 0.12, 8.0))
     liver = [
         (top[0] - 20 * s, top[1] - 45),
         (top[0] - 135 * s, top[1] - 50),
         (top[0] - 140 * s, top[1] + 75),
         (top[0] - 95 * s, top[1] + 60),
     ]
-    return [*parts, _soft(liver, 0.22, 20.0)]
+    return [*parts, soft_part(liver, 0.22, 20.0)]
 
 
 def _gas(plan: Plan, column: tuple[Body, ...], rng: np.random.Generator) -> list[Part]:
     """Return bowel gas and stool: clusters of bubbles in the belly."""
     s = plan.patient.size
     lateral = plan.patient.projection is Projection.LATERAL
-    top, low = _at(column, "L1"), _at(column, "S3")
+    top, low = position_mm(column, "L1"), position_mm(column, "S3")
     parts = []
     for _ in range(int(rng.integers(3, 10))):
         if lateral:

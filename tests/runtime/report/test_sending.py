@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.fronts import ScriptedEngine, front_in_a_thread
+from support.fronts import BusyEngine, ScriptedEngine, front_in_a_thread
 
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client import Client
@@ -30,22 +30,6 @@ def sent(engine, paths, device=""):
     assert [answer.path for answer in answers] == paths
     assert len(done) == len(paths)
     return [answer.outcome for answer in answers]
-
-
-class BusyEngine(ScriptedEngine):
-    """Has no room for every other frame, `busy` times in all."""
-
-    busy = 0
-    asked = 0
-
-    def submit(self, request):
-        self.asked += 1
-        if self.busy and self.asked % 2:
-            self.busy -= 1
-            error = Overloaded(Reason.QUEUE_FULL, "retry later")
-            error.retry_after_ms = 5
-            raise error
-        return super().submit(request)
 
 
 def test_files_refused_for_now_are_sent_again(tmp_path):
