@@ -109,12 +109,13 @@ class DenseNet(nn.Module):
         self.head = nn.ModuleDict({"heads": nn.ModuleList()})
         self.head["heads"].append(nn.Linear(spec.features, 1))
 
+    def activated(self, features: Tensor) -> Tensor:
+        """Return the backbone's features (N,F,h,w) as the head takes them."""
+        return functional.relu(features) if self.final_relu else features
+
     def pooled(self, x: Tensor) -> Tensor:
         """Return the float32 (N,F) input of the head for normalised (N,3,H,W)."""
-        features = self.backbone(x)
-        if self.final_relu:
-            features = functional.relu(features)
-        return features.mean(dim=(2, 3))
+        return self.activated(self.backbone(x)).mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits float32 (N,1) for normalised (N,3,H,W)."""

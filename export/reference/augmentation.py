@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from spinert.export.reference.frames import NO_BOX, Frames
-from spinert.export.reference.settings import Augmentation
+from spinert.export.reference.settings import Augmentation, Stage
 
 __all__ = ["Placement", "augmented", "frames_of_step", "placed", "resized"]
 
@@ -30,6 +30,8 @@ class Placement:
     """bool (N,): the source is mirrored left to right before."""
     sizes: Tensor
     """int32 (N,2), valid (height, width) of the output."""
+    edge_px: int
+    """Of the output's canvas."""
 
 
 def frames_of_step(count: int, *, seed: int, first: int, batch: int) -> Tensor:
@@ -82,19 +84,58 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, g: Generator) -> T
     return low + (high - low) * torch.rand(shape, generator=g)
 
 
+def _lesions(frames: Frames, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Draw one lesion of each frame.
+
+    Returns:
+        Its centre, float32 (N,2), y and x; and bool (N,), false where there is none.
+    """
+    real = frames.labels.cpu() != NO_BOX
+    drawn = torch.rand(real.shape, generator=generator).masked_fill(~real, -1.0)
+    row = drawn.argmax(dim=1)
+    box = frames.boxes.cpu()[torch.arange(frames.count), row]
+    return ((box[:, :2] + box[:, 2:]) / 2).flip(1), real.any(dim=1)
+
+
+def _aimed(
+    start: Tensor, reach: Tensor, centre: Tensor, valid: Tensor, place: Tensor
+) -> Tensor:
+    """Move windows onto points, and no further beyond the image than they must.
+
+    Args:
+        start: float32 (N,2), where windows begin otherwise.
+        reach: float32 (N,2), their extent in source pixels.
+        centre: float32 (N,2), what they are to hold.
+        valid: float32 (N,2), extent of the image.
+        place: float32 (N,2), from 0 to 1: where in the window the point is to lie.
+    """
+    margin = 0.1
+    wanted = centre - reach * (margin + (1 - 2 * margin) * place)
+    inside = torch.minimum(wanted.clamp(min=0), (valid - reach).clamp(min=0))
+    return torch.where(valid > reach, inside, start)
+
+
 def placements(
-    frames: Frames, settings: Augmentation, generator: Generator, *, fills: bool
+    frames: Frames,
+    settings: Augmentation,
+    generator: Generator,
+    *,
+    fills: bool,
+    stage: Stage | None = None,
 ) -> Placement:
     """Draw where outputs are taken from.
 
     Args:
-        frames: Of which only sizes matter.
+        frames: Of which sizes and boxes matter.
         settings: The ranges.
         generator: Of the CPU.
         fills: The whole canvas is valid, as a classifier's is: where the image ends,
             its border goes on. Else what is left of it is placed top left.
+        stage: Says whether windows are cut, and how many have to hold a lesion; None:
+            whole frames.
     """
-    count, edge = frames.count, float(frames.edge_px)
+    edge = float(frames.edge_px if stage is None else stage.seen_px)
+    count = frames.count
     low, high = settings.scale
     scale = _uniform((count, 1), low, high, generator)
     stretch = _uniform((count, 2), -settings.stretch, settings.stretch, generator)
@@ -106,19 +147,28 @@ def placements(
     extent = (valid / step).clamp(max=edge).floor().clamp(min=1)
     if fills:
         extent = torch.full_like(extent, edge)
+    start = place * (valid - extent * step)
+    if stage is not None and stage.window_px:
+        centre, has_lesion = _lesions(frames, generator)
+        across = torch.where(mirrored, valid[:, 1] - centre[:, 1], centre[:, 1])
+        centre = torch.stack((centre[:, 0], across), dim=1)
+        aim = torch.rand(count, generator=generator) < stage.lesion_share
+        aimed = _aimed(start, extent * step, centre, valid, place)
+        start = torch.where((aim & has_lesion)[:, None], aimed, start)
     device = frames.images.device
     return Placement(
         step=step.to(device),
-        start=(place * (valid - extent * step)).to(device),
+        start=start.to(device),
         mirrored=mirrored.to(device),
         sizes=extent.int().to(device),
+        edge_px=int(edge),
     )
 
 
 def _sampled(frames: Frames, placement: Placement) -> Tensor:
     """Interpolate bilinearly; beyond the image its border goes on."""
-    edge = frames.edge_px
-    out = torch.arange(edge, device=frames.images.device) + 0.5
+    edge, seen = frames.edge_px, placement.edge_px
+    out = torch.arange(seen, device=frames.images.device) + 0.5
     down = placement.start[:, :1] + out * placement.step[:, :1]
     across = placement.start[:, 1:] + out * placement.step[:, 1:]
     height, width = frames.sizes[:, :1].float(), frames.sizes[:, 1:].float()
@@ -126,7 +176,7 @@ def _sampled(frames: Frames, placement: Placement) -> Tensor:
     # Half a pixel inside, nothing of what lies beyond the image is mixed in.
     across = torch.minimum(across.clamp(min=0.5), width - 0.5)
     down = torch.minimum(down.clamp(min=0.5), height - 0.5)
-    shape = (frames.count, edge, edge)
+    shape = (frames.count, seen, seen)
     grid = torch.stack(
         (
             (2 * across / edge - 1)[:, None].expand(shape),
@@ -204,6 +254,7 @@ def augmented(
     generator: Generator,
     *,
     fills: bool,
+    stage: Stage | None = None,
     visible_share: float = 0.0,
 ) -> Frames:
     """Change geometry and grey values of float32 frames at random.
@@ -213,8 +264,9 @@ def augmented(
         settings: How much.
         generator: Of the CPU; decides everything.
         fills: As in `placements`.
+        stage: As in `placements`.
         visible_share: As in `placed`.
     """
-    placement = placements(frames, settings, generator, fills=fills)
+    placement = placements(frames, settings, generator, fills=fills, stage=stage)
     moved = placed(frames, placement, visible_share)
     return replace(moved, images=_shaded(moved.images, settings, generator))

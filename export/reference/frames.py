@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spinert.export.architecture import CLASSIFIER, DETECTOR
+from spinert.export.architecture import CLASSIFIER
 from spinert.export.errors import TrainingError
 
 __all__ = ["NO_BOX", "SPLIT", "Frames", "frames_from_folder", "padded_boxes"]
@@ -134,13 +134,14 @@ def frames_from_folder(
         for name in (role, "sizes", "abnormal", "boxes", "labels", "owners")
     }
     images, sizes = arrays[role], arrays["sizes"]
-    if role == CLASSIFIER:
-        sizes = torch.full_like(sizes, images.shape[-1])
     boxes, labels = padded_boxes(
         arrays["boxes"], arrays["labels"], arrays["owners"], len(images)
     )
-    if role != DETECTOR:
-        boxes, labels = boxes[:, :1] * 0, torch.full_like(labels[:, :1], NO_BOX)
+    if role == CLASSIFIER:
+        filled = torch.full_like(sizes, images.shape[-1])
+        # Both axes are stretched until the image fills the canvas.
+        boxes = boxes * (filled / sizes).flip(1).repeat(1, 2)[:, None]
+        sizes = filled
     return Frames(
         images=images,
         sizes=sizes,

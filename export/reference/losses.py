@@ -9,11 +9,17 @@ from torch.nn import functional
 from spinert.export.reference.assignment import LEFT_OUT, Targets
 from spinert.export.reference.settings import DetectionSettings
 
-__all__ = ["detection_losses"]
+__all__ = ["detection_losses", "focal_loss"]
 
 
-def _focal(logits: Tensor, classes: Tensor, settings: DetectionSettings) -> Tensor:
-    """Return the focal loss summed over anchors (arXiv 1708.02002, equation 5)."""
+def focal_loss(logits: Tensor, classes: Tensor, settings: DetectionSettings) -> Tensor:
+    """Return the focal loss summed over anchors (arXiv 1708.02002, equation 5).
+
+    Args:
+        logits: float32 (N,A,classes).
+        classes: int64 (N,A), as in `Targets`.
+        settings: Its two parameters.
+    """
     own = torch.arange(logits.shape[-1], device=logits.device)
     wanted = (classes[..., None] == own).to(logits.dtype)
     entropy = functional.binary_cross_entropy_with_logits(
@@ -39,7 +45,7 @@ def detection_losses(
     """
     has_class = wanted.classes >= 0
     positives = has_class.sum() + 1.0
-    of_class = _focal(logits, wanted.classes, settings) / positives
+    of_class = focal_loss(logits, wanted.classes, settings) / positives
     delta = settings.huber_delta
     apart = functional.huber_loss(codes, wanted.codes, reduction="none", delta=delta)
     of_box = (apart * has_class[..., None]).sum() / (4 * positives)

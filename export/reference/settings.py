@@ -16,6 +16,7 @@ from spinert.export.toml_file import toml_file
 __all__ = [
     "RECIPE",
     "Augmentation",
+    "ClassificationSettings",
     "DataSettings",
     "DetectionSettings",
     "ImageSettings",
@@ -89,10 +90,25 @@ class Stage:
     batch: int
     edge_px: int
     """Inputs are scaled to this; small ones cost little and teach most."""
+    window_px: int = 0
+    """Frames are seen through square windows of this edge; 0: whole. What is learnt in
+    a window holds in the whole, and costs a fraction of it."""
+    lesion_share: float = 0.75
+    """Of the windows of a frame with lesions, the share that is sure to hold one."""
+    abnormal_only: bool = False
+    """Leave out frames without lesions: most of any other is normal as well."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         _require(min(self.steps, self.batch, self.edge_px) > 0, "must be positive")
+        inside = 0 <= self.window_px <= self.edge_px
+        _require(inside, "window_px: from 0 to edge_px")
+        _require(0 <= self.lesion_share <= 1, "lesion_share: from 0 to 1")
+
+    @property
+    def seen_px(self) -> int:
+        """Edge of what the network sees in a step."""
+        return self.window_px or self.edge_px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +180,20 @@ class DetectionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassificationSettings:
+    """Of a classifier."""
+
+    guide_weight: float = 1.0
+    """Of the loss by which its features also tell where lesions are and of which class.
+    One label per frame teaches too little; what reads that from the features is only
+    there in training."""
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        _require(self.guide_weight >= 0, "guide_weight: 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
     """The training of one network."""
 
@@ -176,6 +206,9 @@ class NetworkSettings:
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     """As in an export recipe, which has to state the same."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    classification: ClassificationSettings = field(
+        default_factory=ClassificationSettings
+    )
     detection: DetectionSettings = field(default_factory=DetectionSettings)
 
     def __post_init__(self) -> None:

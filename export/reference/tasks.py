@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from spinert.export.architecture import CLASSIFIER, Architecture
 from spinert.export.errors import RecipeError
+from spinert.export.networks.densenet import DenseNet
 from spinert.export.networks.efficientdet import AnchorShapes, EfficientDet, anchors
 from spinert.export.networks.grey_input import input_stage
 from spinert.export.networks.suppression import survivors
@@ -25,7 +27,8 @@ from spinert.export.reference.inputs import (
     input_of,
     style_of,
 )
-from spinert.export.reference.losses import detection_losses
+from spinert.export.reference.guide import Guide, GuidedLogits, cell_classes
+from spinert.export.reference.losses import detection_losses, focal_loss
 from spinert.export.reference.metrics import (
     Detections,
     area_under_roc,
@@ -54,8 +57,11 @@ class Task(Protocol):
     def grey(self) -> nn.Module:
         """What normalises: the first step of the exported graph."""
 
-    def raw(self, network: nn.Module) -> Forward:
-        """Return the part of a network that is trained."""
+    def helper(self, network: nn.Module) -> nn.Module:
+        """Return what is trained along with a network and left behind."""
+
+    def raw(self, network: nn.Module, helper: nn.Module) -> Forward:
+        """Return what is trained: normalised images to what `losses` takes."""
 
     def losses(self, raw: Forward, frames: Frames) -> dict[str, Tensor]:
         """Return scalars; `loss` is the one to make small."""
@@ -66,25 +72,56 @@ class Task(Protocol):
         """Measure a network in evaluation mode."""
 
 
+def _dense(network: nn.Module) -> DenseNet:
+    if not isinstance(network, DenseNet):
+        raise RecipeError("only DenseNets are trained here as classifiers")
+    return network
+
+
 @dataclass(frozen=True, kw_only=True)
 class Classification:
     """Normal or abnormal, by one logit."""
 
     grey: nn.Module
     """Normalises; the first step of the exported graph."""
+    settings: NetworkSettings
     fills: bool = True
 
-    def raw(self, network: nn.Module) -> Forward:
-        """Return the network itself: (N,3,E,E) to logits (N,1)."""
-        forward: Forward = network
+    def helper(self, network: nn.Module) -> nn.Module:
+        """Return a `Guide`."""
+        return Guide(_dense(network), len(CLASS_NAMES))
+
+    def raw(self, network: nn.Module, helper: nn.Module) -> Forward:
+        """Return the network and its guide: (N,3,E,E) to `GuidedLogits`."""
+        dense = _dense(network)
+
+        def forward(images: Tensor) -> GuidedLogits:
+            guided: GuidedLogits = helper(dense, images)
+            return guided
+
         return forward
 
     def losses(self, raw: Forward, frames: Frames) -> dict[str, Tensor]:
-        """Return the binary cross entropy."""
-        logits = raw(self.grey(frames.images))[:, 0].float()
-        wanted = frames.abnormal.float()
-        entropy = functional.binary_cross_entropy_with_logits(logits, wanted)
-        return {"loss": entropy}
+        """Return the binary cross entropy, and the focal loss of the guide."""
+        logits: GuidedLogits = raw(self.grey(frames.images))
+        # A window is abnormal where a lesion can be seen in it.
+        wanted = (frames.labels != NO_BOX).any(dim=1).float()
+        entropy = functional.binary_cross_entropy_with_logits(
+            logits.frame[:, 0].float(), wanted
+        )
+        guide = torch.stack([self._guide_loss(map_, frames) for map_ in logits.cells])
+        weight = self.settings.classification.guide_weight
+        return {
+            "loss": entropy + weight * guide.sum(),
+            "class": entropy,
+            "guide": guide.sum(),
+        }
+
+    def _guide_loss(self, logits: Tensor, frames: Frames) -> Tensor:
+        side = math.isqrt(logits.shape[1])
+        classes = cell_classes(frames.boxes, frames.labels, frames.edge_px, side)
+        total = focal_loss(logits.float(), classes, self.settings.detection)
+        return total / ((classes >= 0).sum() + 1.0)
 
     @torch.no_grad()
     def metrics(
@@ -134,7 +171,11 @@ class Detection:
     settings: DetectionSettings
     fills: bool = False
 
-    def raw(self, network: nn.Module) -> Forward:
+    def helper(self, network: nn.Module) -> nn.Module:
+        """Return nothing to train."""
+        return nn.Identity()
+
+    def raw(self, network: nn.Module, helper: nn.Module) -> Forward:
         """Return the heads: (N,3,E,E) to logits (N,A,C) and box codes (N,A,4)."""
         outputs: Forward = network.outputs
         return outputs
@@ -197,7 +238,7 @@ def task_of(settings: NetworkSettings, architecture: Architecture) -> Task:
     style = style_of(settings, architecture)
     grey = input_stage(input_of(architecture, style))
     if architecture.role == CLASSIFIER:
-        return Classification(grey=grey)
+        return Classification(grey=grey, settings=settings)
     with torch.device("meta"):
         network = built(settings, architecture)
     if not isinstance(network, EfficientDet):

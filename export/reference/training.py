@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from spinert.export.errors import TrainingError
 from spinert.export.reference.augmentation import augmented, frames_of_step, resized
+from spinert.export.reference.depthwise import use_fast_gradients
 from spinert.export.reference.frames import Frames
 from spinert.export.reference.settings import NetworkSettings, Optimisation, Stage
 from spinert.export.reference.tasks import Task
@@ -51,8 +52,9 @@ def share_of_rate(step: int, steps: int, warmup_steps: int) -> float:
     return rising * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2
 
 
-def _optimiser(network: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
-    parameters = list(network.parameters())
+def _optimiser(
+    parameters: Sequence[nn.Parameter], settings: Optimisation
+) -> torch.optim.AdamW:
     groups = [
         {
             "params": [p for p in parameters if p.ndim > 1],
@@ -89,7 +91,7 @@ class Training:
             settings: The recipe's.
             task: What is learnt.
             networks: Two of the same structure; both are moved to the device.
-            device: CUDA computes in bfloat16 where that is enough.
+            device: Computes in bfloat16 where that is enough and its processors can.
             compiled: Compile the network first, which takes minutes and pays on GPUs.
         """
         self.settings = settings
@@ -102,9 +104,13 @@ class Training:
         kept = networks.average.to(device, memory_format=layout)
         decay = settings.optimisation.average_decay
         self.average = MovingAverage(self.network, kept, decay)
-        self._optimiser = _optimiser(self.network, settings.optimisation)
+        self._helper = task.helper(self.network).to(device)
+        self._parameters = [*self.network.parameters(), *self._helper.parameters()]
+        self._optimiser = _optimiser(self._parameters, settings.optimisation)
         self._grey = task.grey.to(device)
-        raw = task.raw(self.network)
+        if device.type == "cpu":
+            use_fast_gradients(self.network)
+        raw = task.raw(self.network, self._helper)
         self._raw = torch.compile(raw, dynamic=False) if compiled else raw
 
     @property
@@ -118,20 +124,25 @@ class Training:
         self.average.network.load_state_dict(dict(weights), strict=False)
 
     def _autocast(self) -> torch.autocast:
-        is_gpu = self._device.type == "cuda"
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=is_gpu)
+        kind = self._device.type
+        fast = kind == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+        return torch.autocast(kind, torch.bfloat16, enabled=fast)
 
     def _batch(self, frames: Frames) -> Frames:
         """Return this step's frames: a function of the seed and the step alone."""
         stage, first = place_of(self.settings.stages, self.step)
         seed = self.settings.seed
-        index = frames_of_step(frames.count, seed=seed, first=first, batch=stage.batch)
+        pool = torch.arange(frames.count)
+        if stage.abnormal_only:
+            pool = frames.abnormal.cpu().nonzero()[:, 0]
+        place = frames_of_step(len(pool), seed=seed, first=first, batch=stage.batch)
         generator = Generator().manual_seed((seed << 32) + self.step)
         return augmented(
-            resized(frames.at(index), stage.edge_px),
+            resized(frames.at(pool[place]), stage.edge_px),
             self.settings.augmentation,
             generator,
             fills=self._task.fills,
+            stage=stage,
             visible_share=self.settings.detection.visible_share,
         )
 
@@ -146,7 +157,7 @@ class Training:
             losses = self._task.losses(self._raw, batch)
         self._optimiser.zero_grad(set_to_none=True)
         losses["loss"].backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_norm)
+        nn.utils.clip_grad_norm_(self._parameters, settings.gradient_norm)
         self._optimiser.step()
         self.step += 1
         self.average.update(self.step)
@@ -166,6 +177,7 @@ class Training:
         return {
             "step": self.step,
             "network": self.network.state_dict(),
+            "helper": self._helper.state_dict(),
             "average": self.average.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
         }
@@ -178,6 +190,7 @@ class Training:
         """
         try:
             self.network.load_state_dict(state["network"])
+            self._helper.load_state_dict(state["helper"])
             self.average.network.load_state_dict(state["average"])
             self._optimiser.load_state_dict(state["optimiser"])
         except (KeyError, RuntimeError, ValueError) as error:

@@ -16,7 +16,7 @@ from spinert.export.reference.augmentation import (
     resized,
 )
 from spinert.export.reference.frames import NO_BOX, Frames
-from spinert.export.reference.settings import Augmentation
+from spinert.export.reference.settings import Augmentation, Stage
 
 EDGE = 96
 ONLY_GEOMETRY = Augmentation(
@@ -102,6 +102,38 @@ def test_untouched_frames_keep_every_pixel() -> None:
         assert (changed.images[valid] - frames.images[valid]).abs().max() < 0.01
     assert torch.equal(changed.sizes, frames.sizes)
     assert torch.equal(changed.boxes, frames.boxes)
+
+
+@pytest.mark.parametrize("fills", [False, True])
+def test_windows_show_the_lesion_that_they_are_to_hold(fills) -> None:
+    frames = squares(40)
+    bright = {}
+    for share in (0.0, 1.0):
+        stage = Stage(
+            steps=1, batch=1, edge_px=EDGE, window_px=48, lesion_share=share
+        )
+        generator = Generator().manual_seed(2)
+        changed = augmented(
+            frames, ONLY_GEOMETRY, generator, fills=fills, stage=stage
+        )
+        assert changed.images.shape == (40, 1, 48, 48)
+        seen = changed.images.amax(dim=(1, 2, 3)) > 240
+        assert changed.boxes.max() <= 48
+        bright[share] = int(seen.sum())
+    assert bright[0.0] < 32
+    assert bright[1.0] == 40
+
+
+def test_boxes_in_windows_are_where_lesions_are() -> None:
+    frames = squares(40)
+    stage = Stage(steps=1, batch=1, edge_px=EDGE, window_px=48, lesion_share=1.0)
+    calm = replace(ONLY_GEOMETRY, untouched=1.0)
+    changed = augmented(
+        frames, calm, Generator().manual_seed(5), fills=False, stage=stage
+    )
+    for index in range(frames.count):
+        box = bright_box(changed.images[index])
+        assert (changed.boxes[index, 0] - torch.tensor(box)).abs().max() <= 1.0
 
 
 def test_a_lesion_that_is_cut_away_is_not_asked_for() -> None:

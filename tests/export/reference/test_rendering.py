@@ -81,6 +81,21 @@ def test_kept_inputs_are_those_of_the_runtime(rendered, role) -> None:
         assert bool(frames.abnormal[index]) == bool(phantom.findings)
 
 
+def test_boxes_of_the_classifier_are_stretched_as_its_image_is(rendered) -> None:
+    frames = frames_from_folder(rendered, CLASSIFIER)
+    seen = 0
+    for index in range(frames.count):
+        phantom = rough_phantom(3, index, long_edge_px=200)
+        per_pixel = np.array(phantom.pixels.shape[::-1] * 2) / IMAGES.classifier_edge_px
+        real = frames.labels[index] != NO_BOX
+        boxes = frames.boxes[index][real].numpy() * per_pixel
+        wanted = np.array([f.box for f in phantom.findings]).reshape(-1, 4)
+        # The letterbox's size is a whole number, so that a pixel of it may be lost.
+        np.testing.assert_allclose(boxes, wanted, rtol=0.05)
+        seen += len(wanted)
+    assert seen > 3
+
+
 def test_boxes_are_scaled_as_the_runtime_scales_them_back(rendered) -> None:
     frames = frames_from_folder(rendered, DETECTOR)
     canvas = kept_inputs(IMAGES)[DETECTOR].canvas
