@@ -36,6 +36,18 @@ def test_gradients_are_those_of_torch(kernel, stride, same) -> None:
         assert gap < 0.01
 
 
+def test_only_depthwise_convolutions_of_half_precision_are_replaced() -> None:
+    network = nn.Sequential(
+        PaddedConv(8, 8, 3, same=True, depthwise=True), nn.Conv2d(8, 4, 1)
+    )
+    use_fast_gradients(network)
+    x = torch.randn(1, 8, 9, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = network[0](x)
+        assert "_Depthwise" in type(result.grad_fn).__name__
+        assert "_Depthwise" not in type(network[1](result).grad_fn).__name__
+
+
 def test_nothing_changes_where_nothing_is_cast() -> None:
     torch.manual_seed(1)
     one = PaddedConv(8, 8, 3, same=True, depthwise=True)
