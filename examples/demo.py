@@ -1,21 +1,38 @@
-"""The demonstration behind `make demo`: a bundle, a server, real radiographs.
+"""The demonstration behind `make demo`: a bundle, a server, phantoms, radiographs.
 
 It does what `spinert analyze --bundle ... --overlay ... --json ...` does, with
-the CR images of the package pydicom-data as default input.
+phantoms whose findings are known and the CR images of the package pydicom-data as
+default input, and draws the truth of the phantoms over what was found.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from PIL import Image
+from rich.console import Console
+
+from spinert.evaluation.cases import LabelledBox
+from spinert.evaluation.truth_drawing import draw_truth
+from spinert.phantom.table import ImageTruth
+from spinert.phantom.writing import PhantomOrder, write_phantoms
+from spinert.proto import inference_pb2 as pb
 from spinert.runtime.report.analyze import Job, run_job
-from spinert.runtime.report.answers import FileError
-from spinert.runtime.report.progress import console
+from spinert.runtime.report.answers import FileAnswer, FileError
+from spinert.runtime.report.overlay import overlay
+from spinert.runtime.report.pictures import viewed_grey, viewing_pool
+from spinert.runtime.report.progress import console, count_progress
 
 OUTPUT = Path("demo-output")
+SHEET = OUTPUT / "phantoms.jpg"
+COUNT, SEED, LONG_EDGE_PX = 8, 2026, 1600
+"""Of the phantoms; no network was trained on this seed."""
+COLUMNS, CELL, GAP_PX = 4, (480, 720), 8
 
 
 def sample_radiographs() -> list[Path]:
@@ -26,13 +43,68 @@ def sample_radiographs() -> list[Path]:
     return sorted((Path(package.origin).parent / "data").glob("RG*.dcm"))
 
 
+def made_phantoms(progress: Console) -> dict[Path, ImageTruth]:
+    """Write phantoms; returns what is there to be found, by file."""
+    order = PhantomOrder(
+        directory=OUTPUT / "phantoms",
+        split="demo",
+        count=COUNT,
+        seed=SEED,
+        long_edge_px=LONG_EDGE_PX,
+        jobs=len(os.sched_getaffinity(0)),
+    )
+    with count_progress(progress, "drawing phantoms", COUNT) as done:
+        truths = write_phantoms(order, done)
+    folder = order.directory / f"{order.split}_images"
+    named = {}
+    for truth in truths:
+        path = folder / f"{truth.image_id}.dicom"
+        named[path.rename(folder / f"phantom-{truth.index + 1}.dcm")] = truth
+    return named
+
+
+def is_abnormal(answer: FileAnswer) -> bool:
+    """Say whether a file was analysed and called abnormal."""
+    if isinstance(answer.outcome, FileError):
+        return False
+    return answer.outcome.verdict.decision == pb.DECISION_ABNORMAL
+
+
+def draw_sheet(
+    answers: Sequence[FileAnswer], truths: Mapping[Path, ImageTruth]
+) -> None:
+    """Draw the phantoms' answers with the truth in brackets, all on one sheet."""
+    rows = -(-len(answers) // COLUMNS)
+    width, height = CELL[0] + GAP_PX, CELL[1] + GAP_PX
+    sheet = Image.new(
+        "RGB", (COLUMNS * width + GAP_PX, rows * height + GAP_PX), "black"
+    )
+    with viewing_pool() as pool:
+        for place, answer in enumerate(answers):
+            if isinstance(answer.outcome, FileError):
+                continue
+            grey = viewed_grey(pool, answer.path)
+            picture = overlay(grey, answer.outcome)
+            lesions = [
+                LabelledBox(label=finding.label, box=finding.box)
+                for finding in truths[answer.path].findings
+            ]
+            draw_truth(picture, grey.shape, lesions)
+            picture.save(OUTPUT / f"{answer.path.stem}.png", compress_level=3)
+            picture.thumbnail(CELL, Image.Resampling.LANCZOS)
+            row, column = divmod(place, COLUMNS)
+            x = GAP_PX + column * width + (CELL[0] - picture.width) // 2
+            sheet.paste(picture, (x, GAP_PX + row * height))
+    sheet.save(SHEET, quality=85, optimize=True)
+
+
 def main() -> None:
     """Analyse, draw, and say where the results are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--input", type=Path, help="folder of DICOM, PNG and JPEG")
     arguments = parser.parse_args()
-    out = console()
+    out, progress = console(), console(stderr=True)
     if arguments.input and OUTPUT.resolve() in [
         arguments.input.resolve(),
         *arguments.input.resolve().parents,
@@ -40,19 +112,32 @@ def main() -> None:
         raise SystemExit(f"{OUTPUT}/ is emptied first: choose another input")
     if OUTPUT.exists():
         shutil.rmtree(OUTPUT)
+    truths = {} if arguments.input else made_phantoms(progress)
+    given = (arguments.input,) if arguments.input else tuple(sample_radiographs())
     job = Job(
-        paths=(arguments.input,) if arguments.input else tuple(sample_radiographs()),
+        paths=(*truths, *given),
         server=None,
         bundle=arguments.bundle,
         json_path=OUTPUT / "results.json",
         overlay=OUTPUT,
     )
-    answers = run_job(job, out, console(stderr=True))
+    answers = run_job(job, out, progress)
     refused = sum(isinstance(answer.outcome, FileError) for answer in answers)
     out.print(
         f"{len(answers) - refused} analysed, {refused} refused; "
         f"pictures and results.json are in {OUTPUT}/"
     )
+    if truths:
+        asked = [answer for answer in answers if answer.path in truths]
+        draw_sheet(asked, truths)
+        right = sum(
+            is_abnormal(answer) == bool(truths[answer.path].findings)
+            for answer in asked
+        )
+        out.print(
+            f"{right} of {len(asked)} phantoms rightly called normal or abnormal; "
+            f"{SHEET} shows them, what is really there in white brackets"
+        )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Does ONNX Runtime compute what the reference computes, whatever shares the batch?
 
-Every golden frame runs alone, and in every slot of every larger batch stands a golden
-frame among others; each is compared with the reference's answer for that frame alone.
+Every golden frame runs at the smallest batch size, and in every slot of every size
+stands a golden frame among others (see `spinert.proto.golden_batches`); each is
+compared with the reference's answer for that frame alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from spinert.proto.agreement import (
     agreement,
     joined,
 )
+from spinert.proto.golden_batches import Slots, golden_batches, mate
 
 __all__ = [
     "Golden",
@@ -70,13 +72,6 @@ class Measured:
             )
 
 
-@dataclass(frozen=True)
-class _Batch:
-    frames: tuple[NetworkFrame, ...]
-    indices: tuple[int | None, ...]
-    """Which golden frame is in each slot; None for a mate made for the occasion."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """The answer to one golden frame in one slot."""
@@ -87,43 +82,17 @@ class Run:
 
 
 def _mate(frame: NetworkFrame, part: float) -> NetworkFrame:
-    """Return another image of its size: the valid part rolled, and darker."""
-    image = frame.image.copy()
-    valid = image[:, : frame.height, : frame.width]
-    rolled = np.roll(valid, round(part * frame.height), axis=1)
-    darker = (rolled * (0.5 + 0.5 * part)).astype(image.dtype)
-    image[:, : frame.height, : frame.width] = darker
-    return NetworkFrame(image=image, height=frame.height, width=frame.width)
+    image = mate(frame.image, (frame.height, frame.width), part)
+    return replace(frame, image=image)
 
 
-def _batches(frames: Sequence[NetworkFrame], size: int) -> Iterator[_Batch]:
-    """Yield batches of equal padded size with a golden frame in every slot once.
-
-    Golden frames and mates take turns, so that neighbours differ.
-    """
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for index, frame in enumerate(frames):
-        groups.setdefault(frame.image.shape, []).append(index)
-    for members in groups.values():
-        if size == 1:
-            yield from (_Batch((frames[index],), (index,)) for index in members)
-            continue
-        for turn in (0, 1):
-            yield _turn(frames, members, size, turn)
-
-
-def _turn(
-    frames: Sequence[NetworkFrame], members: Sequence[int], size: int, turn: int
-) -> _Batch:
-    """Put golden frames into every second slot from `turn` on, mates in between."""
-    chosen = [members[(slot // 2 + turn) % len(members)] for slot in range(size)]
-    is_golden = [slot % 2 == turn for slot in range(size)]
-    made = (
-        frames[index] if golden else _mate(frames[index], (slot + 1) / (size + 1))
-        for slot, (index, golden) in enumerate(zip(chosen, is_golden, strict=True))
-    )
-    indices = zip(chosen, is_golden, strict=True)
-    return _Batch(tuple(made), tuple(i if golden else None for i, golden in indices))
+def _filled(frames: Sequence[NetworkFrame], slots: Slots) -> list[NetworkFrame]:
+    """Return what stands in each slot: golden frames, and mates of one of them."""
+    golden = next(frames[index] for index in slots if index is not None)
+    return [
+        _mate(golden, (slot + 1) / (len(slots) + 1)) if index is None else frames[index]
+        for slot, index in enumerate(slots)
+    ]
 
 
 def golden_feed(
@@ -164,15 +133,16 @@ def runs_of(session: Any, golden: Golden) -> Iterator[Run]:
     """Yield the answer to every golden frame in every slot of every batch size."""
     inputs = [value.name for value in session.get_inputs()]
     outputs = [value.name for value in session.get_outputs()]
-    for size in golden.batch_sizes:
-        for batch in _batches(golden.frames, size):
-            results = session.run(outputs, golden_feed(batch.frames, inputs))
-            for slot, index in enumerate(batch.indices):
-                if index is not None:
-                    values = [result[slot] for result in results]
-                    answer = dict(zip(outputs, values, strict=True))
-                    where = f"batch {size}, slot {slot}"
-                    yield Run(frame=index, where=where, answer=answer)
+    shapes = [frame.image.shape for frame in golden.frames]
+    for slots in golden_batches(shapes, golden.batch_sizes):
+        feed = golden_feed(_filled(golden.frames, slots), inputs)
+        results = session.run(outputs, feed)
+        for slot, index in enumerate(slots):
+            if index is not None:
+                values = [result[slot] for result in results]
+                answer = dict(zip(outputs, values, strict=True))
+                where = f"batch {len(slots)}, slot {slot}"
+                yield Run(frame=index, where=where, answer=answer)
 
 
 @dataclass(kw_only=True)

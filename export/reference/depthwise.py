@@ -31,7 +31,7 @@ class _Depthwise(torch.autograd.Function):
         return functional.conv2d(x, weight, None, stride, padding, groups=len(weight))
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Any:  # type: ignore[override]
+    def backward(context: Any, gradient: Tensor) -> Any:
         x, weight = context.saved_tensors
 
         def taken(wanted: list[bool], in_half: bool) -> Any:
@@ -63,9 +63,7 @@ def _conv_forward(
     if not torch.is_autocast_enabled("cpu") or bias is not None:
         return type(module)._conv_forward(module, x, weight, bias)
     stride, padding = list(module.stride), [int(side) for side in module.padding]
-    result: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call]
-        x.bfloat16(), weight.bfloat16(), stride, padding
-    )
+    result: Tensor = _Depthwise.apply(x.bfloat16(), weight.bfloat16(), stride, padding)
     return result
 
 
@@ -74,4 +72,4 @@ def use_fast_gradients(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             own = MethodType(_conv_forward, module)
-            module._conv_forward = own  # type: ignore[method-assign]
+            module._conv_forward = own

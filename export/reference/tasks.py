@@ -21,13 +21,13 @@ from spinert.export.networks.grey_input import input_stage
 from spinert.export.networks.suppression import survivors
 from spinert.export.reference.assignment import targets
 from spinert.export.reference.frames import NO_BOX, Frames
+from spinert.export.reference.guide import Guide, GuidedLogits, cell_classes
 from spinert.export.reference.inputs import (
     CLASS_NAMES,
     built,
     input_of,
     style_of,
 )
-from spinert.export.reference.guide import Guide, GuidedLogits, cell_classes
 from spinert.export.reference.losses import detection_losses, focal_loss
 from spinert.export.reference.metrics import (
     Detections,

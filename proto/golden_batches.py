@@ -1,0 +1,123 @@
+"""Which golden frames run together: every slot of every batch size is proven.
+
+A network can be right alone and wrong in slot 3 of a batch of 5 (TensorRT#4813,
+#4853), so each slot of each size is given a golden frame, whose answer is known, and
+no two slots may be mixed up unnoticed. The export and the gate ask the same; what it
+costs is kept low by many golden frames in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import combinations
+from math import comb
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Slots", "golden_batches", "mate"]
+
+Slots = tuple[int | None, ...]
+"""By slot: index of the golden frame, None for a mate made for the occasion."""
+
+
+def golden_batches(
+    shapes: Sequence[Hashable], sizes: Iterable[int]
+) -> Iterator[Slots]:
+    """Yield the batches that prove a network at all of `sizes`.
+
+    Frames of equal padded size share a batch. The largest such group fills every
+    slot of every size so that the answer of one slot for another shows: for any two
+    there is a batch in which the first holds a golden frame and the second another
+    image. The other groups fill every slot of the largest size, in two batches at
+    most, a golden frame beside other images. At the smallest, every golden frame runs.
+
+    Args:
+        shapes: Padded size of each golden frame.
+        sizes: Of batches, at least one.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for index, shape in enumerate(shapes):
+        groups.setdefault(shape, []).append(index)
+    largest_group, *others = sorted(groups.values(), key=len, reverse=True)
+    ordered = sorted(set(sizes))
+    for size in ordered:
+        batches = _apart(largest_group, size)
+        if size == ordered[-1]:
+            for group in others:
+                batches += min(_apart(group, size), _beside(group, size), key=len)
+        if size == ordered[0]:
+            batches += _missing(groups.values(), batches, size)
+        yield from batches
+
+
+def mate(
+    image: npt.NDArray[Any], valid: tuple[int, int], part: float
+) -> npt.NDArray[Any]:
+    """Return another image of the same size: the valid part rolled, and darker.
+
+    Args:
+        image: (C, H, W), golden.
+        valid: Height and width of what is not padding.
+        part: Of the valid height, above 0 and below 1; mates of one image with
+            different parts differ.
+    """
+    height, width = valid
+    made = image.copy()
+    rolled = np.roll(image[:, :height, :width], round(part * height), axis=1)
+    made[:, :height, :width] = (rolled * (0.5 + 0.5 * part)).astype(image.dtype)
+    return made
+
+
+def _apart(group: Sequence[int], size: int) -> list[Slots]:
+    """Return the fewest batches in which no two slots can be mixed up unnoticed."""
+    count = len(group)
+    if count == 1:
+        return _one_apart(group[0], size)
+    # Other frames come first at each size, so that more than one is seen in a batch.
+    first = (size - 1) % count
+    turned = [*group[first:], *group[:first]]
+    batches = [tuple(turned[slot % count] for slot in range(size))]
+    # Slots of equal frame differ in a later digit of their number to this base.
+    step = count
+    while step < size:
+        places = [(slot + slot // step) % count for slot in range(size)]
+        batches.append(tuple(turned[place] for place in places))
+        step *= count
+    return batches
+
+
+def _one_apart(golden: int, size: int) -> list[Slots]:
+    """Put one frame into a set of batches for each slot; no set holds another."""
+    count = next(n for n in range(1, size + 1) if comb(n, (n + 1) // 2) >= size)
+    chosen = list(combinations(range(count), (count + 1) // 2))[:size]
+    return [
+        tuple(golden if batch in batches else None for batches in chosen)
+        for batch in range(count)
+    ]
+
+
+def _beside(group: Sequence[int], size: int) -> list[Slots]:
+    """Return two batches in which golden frames and mates take turns."""
+    return [
+        tuple(
+            group[(slot // 2 + turn) % len(group)] if slot % 2 == turn else None
+            for slot in range(size)
+        )
+        for turn in range(min(2, size))
+    ]
+
+
+def _missing(
+    groups: Iterable[Sequence[int]], batches: Sequence[Slots], size: int
+) -> list[Slots]:
+    """Return batches of the frames that are in none of `batches`."""
+    met = {index for slots in batches for index in slots}
+    added: list[Slots] = []
+    for group in groups:
+        left = [index for index in group if index not in met]
+        for start in range(0, len(left), size):
+            some = left[start : start + size]
+            added.append((*some, *[None] * (size - len(some))))
+    return added
