@@ -1,5 +1,5 @@
 # make demo [INPUT=DIR]   from nothing to annotated radiographs in demo-output/
-# make test               the whole test suite
+# make test [JOBS=N]      the whole test suite
 # make check              formatting, lint, types, generated code
 # make bench              the benchmarks of benchmarks/README.md
 # make parity             every network against its reference at full size (slow)
@@ -13,7 +13,10 @@ DEPS := $(VENV)/.dependencies
 BUILT := $(VENV)/.built
 NATIVE := $(wildcard runtime/native/*/*)
 EXPORT := $(shell find export -name '*.py')
+WEIGHTS := $(wildcard examples/reference/*)
+JOBS := $(shell nproc)
 DEMO_BUNDLE := demo-bundle
+BENCH_BUNDLE := bench-bundle
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # On a terminal pip shows its progress bars; in a log only what it installs.
@@ -25,7 +28,7 @@ demo: $(BUILT) $(DEMO_BUNDLE)/bundle.json
 	$(BIN)/python examples/demo.py --bundle $(DEMO_BUNDLE) $(if $(INPUT),--input "$(INPUT)")
 
 test: $(BUILT)
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal $(TESTS)
 
 check: $(BUILT)
 	$(BIN)/ruff check .
@@ -34,8 +37,8 @@ check: $(BUILT)
 	git ls-files '*.cpp' '*.hpp' | xargs $(BIN)/clang-format --dry-run -Werror
 	PYTHON=$(BIN)/python scripts/proto --check
 
-bench: $(BUILT) $(DEMO_BUNDLE)/bundle.json
-	$(BIN)/python benchmarks/run.py --bundle $(DEMO_BUNDLE)
+bench: $(BUILT) $(BENCH_BUNDLE)/bundle.json
+	$(BIN)/python benchmarks/run.py --bundle $(BENCH_BUNDLE)
 
 parity: $(BUILT)
 	$(BIN)/python -m pytest -m parity --timeout 3600 $(TESTS)
@@ -47,13 +50,15 @@ networks: $(BUILT)
 gpu-test: $(BUILT)
 	$(BIN)/python -m pytest -m gpu tests/gpu
 
-gpu-bench: $(BUILT) $(DEMO_BUNDLE)/bundle.json
-	$(BIN)/python benchmarks/gpu_bench.py --bundle $(DEMO_BUNDLE) --recipe examples/recipes/demo.toml
+gpu-bench: $(BUILT) $(BENCH_BUNDLE)/bundle.json
+	$(BIN)/python benchmarks/gpu_bench.py --bundle $(BENCH_BUNDLE) --recipe examples/recipes/untrained.toml
 
 install: $(BUILT)
 
-$(DEMO_BUNDLE)/bundle.json: examples/recipes/demo.toml $(EXPORT) proto/bundle.proto | $(BUILT)
-	$(BIN)/spinert export examples/recipes/demo.toml --replace --output $(DEMO_BUNDLE)
+$(DEMO_BUNDLE)/bundle.json: examples/recipes/reference.toml $(WEIGHTS)
+$(BENCH_BUNDLE)/bundle.json: examples/recipes/untrained.toml
+%-bundle/bundle.json: $(EXPORT) proto/bundle.proto | $(BUILT)
+	$(BIN)/spinert export $(filter %.toml,$^) --replace --output $(@D)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -74,4 +79,4 @@ $(BUILT): $(DEPS) pyproject.toml CMakeLists.txt $(NATIVE)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-proto build dist $(DEMO_BUNDLE) demo-output
+	rm -rf $(VENV) .venv-proto build dist $(DEMO_BUNDLE) $(BENCH_BUNDLE) demo-output

@@ -26,7 +26,7 @@ SMALL_CONFIG = "[backend]\nthreads = 1\n[engine]\nprepare_threads = 1\n"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, required=True, help="the demo bundle")
+    parser.add_argument("--bundle", type=Path, required=True, help="the bench bundle")
     parser.add_argument("--only", choices=["front", "small", "demo", "startup"])
     parser.add_argument("--output", type=Path, default=HERE / "results" / "latest.json")
     parser.add_argument("--readme", action="store_true", help="renew its table")
@@ -75,7 +75,7 @@ def _rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("front", "front_over_echo", "CPU per frame, front / bare echo", "<= 1.4"),
         ("front", "server_over_echo", "CPU per frame, with everything / bare echo", ""),
         ("small", SERVED, "frames/s, server / in-process, small networks", ">= 0.90"),
-        ("demo", SERVED, "frames/s, server / in-process, demo bundle", ">= 0.90"),
+        ("demo", SERVED, "frames/s, server / in-process, bench bundle", ">= 0.90"),
     ):
         if found := results.get(name, {}).get(key):
             spread = f"{found['median']:.2f} ({found['min']:.2f}-{found['max']:.2f})"
@@ -85,7 +85,7 @@ def _rows(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         imported = f"{start['import_spinert_runtime_s']:.3f}"
         rss = f"{start['front_with_empty_networks_rss_mib'] * 1.048576:.0f}"
         rows += [
-            ("ready from start, demo bundle, with a certificate (s)", ready, "<= 8"),
+            ("ready from start, bench bundle, with a certificate (s)", ready, "<= 8"),
             ("import spinert.runtime (s)", imported, "<= 0.3"),
             ("front process, networks of a few bytes (MB RSS)", rss, "<= 150"),
         ]

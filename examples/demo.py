@@ -58,8 +58,9 @@ def made_phantoms(progress: Console) -> dict[Path, ImageTruth]:
     folder = order.directory / f"{order.split}_images"
     named = {}
     for truth in truths:
-        path = folder / f"{truth.image_id}.dicom"
-        named[path.rename(folder / f"phantom-{truth.index + 1}.dcm")] = truth
+        path = OUTPUT / f"phantom-{truth.index + 1}.dcm"
+        path.symlink_to((folder / f"{truth.image_id}.dicom").relative_to(OUTPUT))
+        named[path] = truth
     return named
 
 

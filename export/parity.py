@@ -26,7 +26,7 @@ from spinert.proto.agreement import (
     agreement,
     joined,
 )
-from spinert.proto.golden_batches import Slots, golden_batches, mate
+from spinert.proto.golden_batches import filled, golden_batches, mate_image
 
 __all__ = [
     "Golden",
@@ -82,17 +82,8 @@ class Run:
 
 
 def _mate(frame: NetworkFrame, part: float) -> NetworkFrame:
-    image = mate(frame.image, (frame.height, frame.width), part)
+    image = mate_image(frame.image, (frame.height, frame.width), part)
     return replace(frame, image=image)
-
-
-def _filled(frames: Sequence[NetworkFrame], slots: Slots) -> list[NetworkFrame]:
-    """Return what stands in each slot: golden frames, and mates of one of them."""
-    golden = next(frames[index] for index in slots if index is not None)
-    return [
-        _mate(golden, (slot + 1) / (len(slots) + 1)) if index is None else frames[index]
-        for slot, index in enumerate(slots)
-    ]
 
 
 def golden_feed(
@@ -135,7 +126,7 @@ def runs_of(session: Any, golden: Golden) -> Iterator[Run]:
     outputs = [value.name for value in session.get_outputs()]
     shapes = [frame.image.shape for frame in golden.frames]
     for slots in golden_batches(shapes, golden.batch_sizes):
-        feed = golden_feed(_filled(golden.frames, slots), inputs)
+        feed = golden_feed(filled(slots, golden.frames, _mate), inputs)
         results = session.run(outputs, feed)
         for slot, index in enumerate(slots):
             if index is not None:

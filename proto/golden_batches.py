@@ -8,23 +8,22 @@ costs is kept low by many golden frames in one batch.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import combinations
 from math import comb
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Slots", "golden_batches", "mate"]
+__all__ = ["Slots", "filled", "golden_batches", "mate_image"]
 
+Frame = TypeVar("Frame")
 Slots = tuple[int | None, ...]
 """By slot: index of the golden frame, None for a mate made for the occasion."""
 
 
-def golden_batches(
-    shapes: Sequence[Hashable], sizes: Iterable[int]
-) -> Iterator[Slots]:
+def golden_batches(shapes: Sequence[Hashable], sizes: Iterable[int]) -> Iterator[Slots]:
     """Yield the batches that prove a network at all of `sizes`.
 
     Frames of equal padded size share a batch. The largest such group fills every
@@ -46,13 +45,33 @@ def golden_batches(
         batches = _apart(largest_group, size)
         if size == ordered[-1]:
             for group in others:
-                batches += min(_apart(group, size), _beside(group, size), key=len)
+                apart, beside = _apart(group, size), _beside(group, size)
+                batches += apart if len(apart) <= len(beside) else beside
         if size == ordered[0]:
             batches += _missing(groups.values(), batches, size)
         yield from batches
 
 
-def mate(
+def filled(
+    slots: Slots, frames: Sequence[Frame], mate_of: Callable[[Frame, float], Frame]
+) -> tuple[Frame, ...]:
+    """Return what stands in each slot: golden frames, and mates of one of them.
+
+    Args:
+        slots: One of `golden_batches`.
+        frames: The golden frames.
+        mate_of: Makes another frame of the same size; see `mate_image`.
+    """
+    golden = next(frames[index] for index in slots if index is not None)
+    return tuple(
+        mate_of(golden, (slot + 1) / (len(slots) + 1))
+        if index is None
+        else frames[index]
+        for slot, index in enumerate(slots)
+    )
+
+
+def mate_image(
     image: npt.NDArray[Any], valid: tuple[int, int], part: float
 ) -> npt.NDArray[Any]:
     """Return another image of the same size: the valid part rolled, and darker.
@@ -78,7 +97,7 @@ def _apart(group: Sequence[int], size: int) -> list[Slots]:
     # Other frames come first at each size, so that more than one is seen in a batch.
     first = (size - 1) % count
     turned = [*group[first:], *group[:first]]
-    batches = [tuple(turned[slot % count] for slot in range(size))]
+    batches: list[Slots] = [tuple(turned[slot % count] for slot in range(size))]
     # Slots of equal frame differ in a later digit of their number to this base.
     step = count
     while step < size:

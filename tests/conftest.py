@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from support.small_networks import SMALL, write_recipe
 
 from spinert.export.pipeline import export_bundle
@@ -21,8 +23,14 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export")
+    """Return the bundle of small networks; test processes share one."""
+    base = tmp_path_factory.getbasetemp()
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    folder = (base if alone else base.parent) / "small-bundle"
     directory = folder / "bundle"
-    recipe = write_recipe(folder)
-    export_bundle(recipe, directory, lambda *_: None, architectures=SMALL)
+    with FileLock(f"{folder}.lock"):
+        if not directory.exists():
+            folder.mkdir()
+            recipe = write_recipe(folder)
+            export_bundle(recipe, directory, lambda *_: None, architectures=SMALL)
     return directory

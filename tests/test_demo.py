@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from support.data import ROOT
@@ -27,17 +30,55 @@ def demo(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_by_default_it_shows_the_real_radiographs_of_pydicom_data(
+def test_by_default_it_shows_phantoms_and_the_real_radiographs_of_pydicom_data(
     small_bundle, tmp_path
 ):
     done = demo(tmp_path, "--bundle", small_bundle)
     assert done.returncode == 0, done.stderr
-    assert "8 analysed, 0 refused" in done.stdout
+    assert "16 analysed, 0 refused" in done.stdout
     assert "Untrained weights" in done.stdout
     output = tmp_path / "demo-output"
     served = json.loads((output / "results.json").read_text())
-    assert len(served) == len(list(output.glob("*.png"))) == 8
+    assert len(served) == len(list(output.glob("*.png"))) == 16
     assert all("verdict" in answer for answer in served)
+    table = (output / "phantoms" / "annotations" / "demo.csv").read_text()
+    rows = list(csv.DictReader(table.splitlines()))
+    normal = {row["image_id"] for row in rows if row["lesion_type"] == "No finding"}
+    assert 0 < len(normal) < 8
+    right = 0
+    for number in range(1, 9):
+        (answer,) = (a for a in served if f"phantom-{number}.dcm" in a["file"])
+        own = (output / f"phantom-{number}.dcm").resolve().stem
+        called = answer["verdict"]["decision"] == "DECISION_NORMAL"
+        right += called == (own in normal)
+    assert f"{right} of 8 phantoms rightly called" in " ".join(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_the_truth_is_drawn_over_what_was_found(small_bundle, tmp_path):
+    assert demo(tmp_path, "--bundle", small_bundle).returncode == 0
+    output = tmp_path / "demo-output"
+    with Image.open(output / "phantoms.jpg") as sheet:
+        shades = np.asarray(sheet.convert("L"))
+    assert shades.shape[1] > 1900
+    columns = np.array_split(shades, 4, axis=1)
+    assert all(part.std() > 20 for half in columns for part in np.array_split(half, 2))
+    truths = (output / "phantoms" / "annotations" / "demo.csv").read_text()
+    lesions = [row for row in csv.DictReader(truths.splitlines()) if row["xmin"]]
+    first = min(lesions, key=lambda row: row["image_id"])
+    (path,) = (
+        path
+        for path in output.glob("phantom-*.dcm")
+        if path.resolve().stem == first["image_id"]
+    )
+    with Image.open(path.with_suffix(".png")) as picture:
+        drawn = np.asarray(picture.convert("RGB")).astype(int)
+    header = pydicom.dcmread(path, stop_before_pixels=True)
+    scale = drawn.shape[1] / header.Columns
+    top = drawn.shape[0] - round(header.Rows * scale)
+    x, y = (round(scale * float(first[edge])) for edge in ("xmin", "ymin"))
+    corner = drawn[top + y - 2 : top + y + 3, x - 2 : x + 3]
+    assert (corner.min(axis=-1) > 250).any()
 
 
 @pytest.mark.slow

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from spinert.proto.golden_batches import Slots, golden_batches, mate
+from spinert.proto.golden_batches import (
+    Slots,
+    filled,
+    golden_batches,
+    mate_image,
+)
 from spinert.runtime.engine.prepare import NetworkTensor
 
 __all__ = ["GoldenBatch", "gate_batches"]
@@ -29,17 +34,9 @@ def gate_batches(
         sizes: Of batches, at least one.
     """
     for slots in golden_batches([tensor.size for tensor in tensors], sizes):
-        golden = next(tensors[index] for index in slots if index is not None)
-        filled = (
-            _mate(golden, (slot + 1) / (len(slots) + 1))
-            if index is None
-            else tensors[index]
-            for slot, index in enumerate(slots)
-        )
-        yield GoldenBatch(tensors=tuple(filled), frames=slots)
+        yield GoldenBatch(tensors=filled(slots, tensors, _mate), frames=slots)
 
 
 def _mate(tensor: NetworkTensor, part: float) -> NetworkTensor:
-    place = tensor.placement
-    valid = place.valid_height, place.valid_width
-    return replace(tensor, pixels=mate(tensor.pixels, valid, part))
+    valid = tensor.placement.valid_height, tensor.placement.valid_width
+    return replace(tensor, pixels=mate_image(tensor.pixels, valid, part))

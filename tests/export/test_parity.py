@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from spinert.export.errors import GraphError, ParityError
 from spinert.export.half.tolerances import half_parity
 from spinert.export.onnx_from_torch import GraphSpec, onnx_from_torch
-from spinert.export.parity import Golden, _batches, measured_parity
+from spinert.export.parity import Golden, measured_parity, runs_of
 from spinert.export.preprocess import NetworkFrame
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.agreement import TOLERANCES, AgreementRule
@@ -62,7 +62,8 @@ def test_a_true_graph_passes_in_every_slot(tmp_path) -> None:
     measured = measured_parity(path, golden(frames, answers, 1, 2, 5), RULE)
     gap = measured.differences["logits"]
     assert gap.mean_abs <= gap.max_abs <= TOLERANCES["fp32"]["logits"]
-    assert gap.count == len(frames) + 2 + 5
+    # Each alone, two together, and three frames in five slots, twice.
+    assert gap.count == len(frames) + 2 + 2 * 5
 
 
 def test_a_network_that_mixes_its_batch_is_caught(tmp_path) -> None:
@@ -129,37 +130,48 @@ def test_a_frame_that_flips_in_every_slot_is_one_flip(tmp_path) -> None:
     assert half_parity(model, asked, bundle, "classifier").decision_flips == 1
 
 
-def test_every_slot_of_every_size_holds_a_golden_frame_beside_others() -> None:
+class Recorded:
+    """Stands in for a session; what it was fed is its answer."""
+
+    def __init__(self) -> None:
+        self.fed: list[np.ndarray] = []
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="image")]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="same")]
+
+    def run(self, _outputs: list[str], feed: dict[str, np.ndarray]):
+        self.fed.append(feed["image"])
+        return [feed["image"]]
+
+
+def test_a_run_holds_the_answer_of_the_slot_its_frame_stood_in() -> None:
     frames = golden_frames(detector_canvas(), count=3)
     frames.append(golden_frames(fixed_canvas(), count=1)[0])
-    for size in (1, 2, 5):
-        met = set()
-        for made in _batches(frames, size):
-            assert len(made.frames) == len(made.indices) == size
-            assert len({frame.image.shape for frame in made.frames}) == 1
-            for one, other in pairwise(made.frames):
-                assert not np.array_equal(one.image, other.image)
-            for slot, index in enumerate(made.indices):
-                if index is not None:
-                    assert made.frames[slot] is frames[index]
-                    met.add((made.frames[slot].image.shape, slot))
-        shapes = {frame.image.shape for frame in frames}
-        assert met == {(shape, slot) for shape in shapes for slot in range(size)}
-
-
-def test_every_golden_frame_runs_alone() -> None:
-    frames = golden_frames(detector_canvas(), count=3)
-    assert [made.indices for made in _batches(frames, 1)] == [(0,), (1,), (2,)]
+    session = Recorded()
+    runs = list(runs_of(session, golden(frames, [], 1, 2, 5)))
+    for run in runs:
+        assert np.array_equal(run.answer["same"], frames[run.frame].image)
+    shapes = {frame.image.shape for frame in frames}
+    met = {(frames[run.frame].image.shape, run.where) for run in runs}
+    fives = {(shape, f"batch 5, slot {slot}") for shape in shapes for slot in range(5)}
+    assert fives <= met
+    # Every frame alone; two at once; three in five slots; one in five slots.
+    assert [len(fed) for fed in session.fed] == [1, 1, 1, 1, 2, 5, 5, 5, 5]
 
 
 def test_a_mate_is_filled_like_its_frame_and_is_another_image() -> None:
     frame = golden_frames(detector_canvas(), count=1)[0]
-    for made in _batches([frame], 4):
-        assert len({mate.image.tobytes() for mate in made.frames}) == 3
-        for mate in made.frames:
-            outside = np.ones_like(mate.image, dtype=bool)
+    session = Recorded()
+    list(runs_of(session, golden([frame], [], 3)))
+    for fed in session.fed:
+        assert len({mate.tobytes() for mate in fed}) >= 2
+        for mate in fed:
+            outside = np.ones_like(mate, dtype=bool)
             outside[:, : frame.height, : frame.width] = False
-            assert np.array_equal(mate.image[outside], frame.image[outside])
+            assert np.array_equal(mate[outside], frame.image[outside])
 
 
 class Finding(nn.Module):
