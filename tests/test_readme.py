@@ -91,6 +91,28 @@ def test_the_table_of_networks_is_the_measured_one(monkeypatch):
     assert tables.renewed(page, results) == page
 
 
+def test_the_figures_of_the_reference_bundle_are_the_measured_ones(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    tables = importlib.import_module("reference_table")
+    for path, content in tables.contents().items():
+        page = path.read_text()
+        assert content
+        assert tables.renewed(page, content) == page, path.name
+
+
+def test_the_reference_bundle_keeps_its_promises():
+    """The floors it was made for, and what FP16 may cost."""
+    path = ROOT / "benchmarks" / "results" / "reference.json"
+    report = json.loads(path.read_text())
+    assert report["images"]["evaluated"] == 1000
+    assert report["classification"][-1]["auroc"]["value"] >= 0.95
+    assert report["detector"]["map50"]["value"] >= 0.50
+    versus = report["comparison"]
+    assert abs(versus["auroc"]["difference"]["value"]) <= 0.001
+    for figure in ("map50", "detector_map50"):
+        assert abs(versus[figure]["difference"]["value"]) <= 0.002
+
+
 def test_the_table_holds_every_network_in_every_key_layout(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     cases = importlib.import_module("networks").cases()

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 RECIPE: Final = Path(__file__).with_name("recipe.toml")
-"""What a GPU trains; `recipe_cpu.toml` beside it asks for less."""
+"""What the weights of the project were trained by."""
 
 
 def _require(holds: bool, message: str) -> None:

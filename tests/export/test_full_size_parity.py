@@ -21,6 +21,7 @@ import pytest
 from spinert.export.architecture import CLASSIFIER, DETECTOR
 from spinert.export.architectures import ARCHITECTURES
 from spinert.export.checkpoints.style import Option
+from spinert.export.errors import ParityError
 from spinert.export.golden import golden_images
 from spinert.export.graphs import Graph, classifier_graph, detector_graph
 from spinert.export.half.form import write_half_form
@@ -108,6 +109,14 @@ CASES = (
         for level, style in product((0, 4), ("effdet_tf", "effdet"))
     ),
 )
+
+
+REFUSED_IN_HALF = {
+    "retinanet_r50_fpn-detectron2",
+    "sparse_rcnn_r50_fpn-sparsercnn",
+}
+"""Whose untrained weights amplify rounding beyond the widest tolerance at this size, by
+an eighth: a user is told to export FP32 alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +221,11 @@ def test_the_graphs_answer_as_pytorch_at_full_size(
         references=[given[0][1], given[4][1]],
         batch_sizes=(1,),
     )
+    if str(own) in REFUSED_IN_HALF:
+        with pytest.raises(ParityError, match=r"scores differ by 0\.09\d*") as refusal:
+            write_half_form(tmp_path, made.bundle, own.role, golden, lambda *_: None)
+        record_property("refused", str(refusal.value))
+        return
     write_half_form(tmp_path, made.bundle, own.role, golden, lambda *_: None)
     (form,) = made.bundle.networks[own.role].forms
     assert form.precision == FP16

@@ -109,13 +109,9 @@ def test_windows_show_the_lesion_that_they_are_to_hold(fills) -> None:
     frames = squares(40)
     bright = {}
     for share in (0.0, 1.0):
-        stage = Stage(
-            steps=1, batch=1, edge_px=EDGE, window_px=48, lesion_share=share
-        )
+        stage = Stage(steps=1, batch=1, edge_px=EDGE, window_px=48, lesion_share=share)
         generator = Generator().manual_seed(2)
-        changed = augmented(
-            frames, ONLY_GEOMETRY, generator, fills=fills, stage=stage
-        )
+        changed = augmented(frames, ONLY_GEOMETRY, generator, fills=fills, stage=stage)
         assert changed.images.shape == (40, 1, 48, 48)
         seen = changed.images.amax(dim=(1, 2, 3)) > 240
         assert changed.boxes.max() <= 48
