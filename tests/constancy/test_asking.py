@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from itertools import count
 
 import grpc
 import pydicom
+import pytest
 from support.constancies import key, result
 from support.phantoms import ramp_phantom
 
@@ -36,10 +36,8 @@ class FakeAsker:
 
 
 def asked(asker, indices=range(3)):
-    ticks = count()
     keys = [key(index) for index in indices]
-    answers = asked_phantoms(asker, keys, ramp_phantom, lambda: float(next(ticks)))
-    return list(answers)
+    return list(asked_phantoms(asker, keys, ramp_phantom))
 
 
 def test_every_phantom_is_sent_as_dicom_and_answered_in_order():
@@ -51,8 +49,22 @@ def test_every_phantom_is_sent_as_dicom_and_answered_in_order():
     assert all(isinstance(answer.outcome, pb.Result) for answer in answers)
 
 
-def test_latency_is_from_sending_to_answer():
-    assert [answer.latency_s for answer in asked(FakeAsker())] == [1.0, 1.0, 1.0]
+def test_latency_is_from_sending_to_answer_without_drawing():
+    now_s = 0.0
+
+    def draw(wanted):
+        nonlocal now_s
+        now_s += 7.0
+        return ramp_phantom(wanted)
+
+    class Slow(FakeAsker):
+        def analyze(self, frame, *, timeout_s):
+            nonlocal now_s
+            now_s += 0.5
+            return super().analyze(frame, timeout_s=timeout_s)
+
+    answers = asked_phantoms(Slow(), [key(0), key(1)], draw, lambda: now_s)
+    assert [answer.latency_s for answer in answers] == [0.5, 0.5]
 
 
 def test_a_refused_phantom_does_not_end_the_test():
@@ -63,8 +75,11 @@ def test_a_refused_phantom_does_not_end_the_test():
     assert isinstance(answers[2].outcome, pb.Result)
 
 
-def test_a_server_that_is_gone_is_not_asked_again():
-    asker = FakeAsker({1: refusal(grpc.StatusCode.UNAVAILABLE)})
+@pytest.mark.parametrize(
+    "status", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED]
+)
+def test_a_server_that_is_gone_is_not_asked_again(status):
+    asker = FakeAsker({1: refusal(status)})
     answers = asked(asker, range(4))
     assert len(asker.frames) == 2
     reasons = [answer.outcome.reason for answer in answers[1:]]

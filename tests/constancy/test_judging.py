@@ -83,7 +83,9 @@ def test_a_finding_of_another_class_in_the_same_place_is_not_the_same():
 def test_a_box_may_move_as_long_as_most_of_it_is_shared():
     near = ("Osteophytes", 0.8, (20.0, 10.0, 60.0, 50.0))  # IoU 0.6
     far = ("Osteophytes", 0.8, (30.0, 10.0, 70.0, 50.0))  # IoU 1/3
+    half = ("Osteophytes", 0.8, (10.0, 10.0, 50.0, 30.0))  # IoU 1/2, the least
     assert judged(result(findings=[SPUR]), result(findings=[near])).has_passed
+    assert judged(result(findings=[SPUR]), result(findings=[half])).has_passed
     case = judged(result(findings=[SPUR]), result(findings=[far]))
     assert kinds(case) == [Kind.FINDING_MISSING, Kind.FINDING_UNEXPECTED]
 
@@ -100,6 +102,15 @@ def test_one_finding_is_not_found_again_twice():
     twice = result(findings=[SPUR, ("Osteophytes", 0.79, (12.0, 10.0, 52.0, 50.0))])
     case = judged(twice, result(findings=[SPUR]))
     assert kinds(case) == [Kind.FINDING_MISSING]
+    # The one of the highest score is looked for first.
+    assert case.found_again == (0,)
+    assert case.score_deviation == 0
+
+
+def test_of_two_findings_of_a_class_the_nearer_one_is_the_same():
+    near = ("Osteophytes", 0.5, (14.0, 10.0, 54.0, 50.0))  # IoU 0.82 with SPUR
+    findings = [SPUR, near]
+    assert judged(result(findings=findings), result(findings=findings[::-1])).has_passed
 
 
 @pytest.mark.parametrize("score", [0.31, 0.30])

@@ -121,9 +121,25 @@ def test_a_record_tells_every_phantom_and_deviation(failed):
         "PROBABILITY",
         "FINDING_MISSING",
     }
+    assert (first["findings_expected"], first["findings_found_again"]) == (1, 0)
     assert second["probability"] is None
     assert second["deviations"][0]["kind"] == "NO_ANSWER"
     json.dumps(told, allow_nan=False)
+
+
+def test_a_record_of_a_member_that_is_gone_is_written_all_the_same(tmp_path):
+    told = run([asked(result())], [asked(result(members=(0.6,)))])
+    write_record(tmp_path, told, "page")
+    [past] = history_from_records(tmp_path).runs
+    assert not past.has_passed
+    assert math.isnan(past.score_deviation)
+
+
+def test_a_record_tells_the_median_and_the_longest_latency():
+    now = [asked(result(), i, latency_s=s) for i, s in enumerate((0.1, 0.2, 0.9))]
+    told = record_from_run(run([asked(result(), i) for i in range(3)], now))
+    assert (told["latency_median_s"], told["latency_max_s"]) == (0.2, 0.9)
+    assert [case["latency_s"] for case in told["cases"]] == [0.1, 0.2, 0.9]
 
 
 def test_two_runs_of_one_second_are_both_kept(tmp_path):

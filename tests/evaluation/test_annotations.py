@@ -169,9 +169,17 @@ def test_a_bad_box_is_no_truth_but_its_image_stays_abnormal(tmp_path, corners, c
 
 def test_a_box_across_the_edge_is_cut_and_reported(tmp_path):
     data(tmp_path, "a.png")
-    found = read(tmp_path, "a,s,r,Osteophytes,-5,10,1000.5,20")
-    assert reported(found) == [(2, "a", ProblemCode.BOX_CLIPPED)]
-    assert only_case(found).boxes[0].box == (0, 10, 1000, 20)
+    rows = [
+        "a,s,r,Osteophytes,-5,10,1000.5,20",
+        "a,s,r,Osteophytes,5,-10,10,2000.5",
+    ]
+    found = read(tmp_path, *rows)
+    assert reported(found) == [
+        (2, "a", ProblemCode.BOX_CLIPPED),
+        (3, "a", ProblemCode.BOX_CLIPPED),
+    ]
+    wide, high = only_case(found).boxes
+    assert (wide.box, high.box) == ((0, 10, 1000, 20), (5, 0, 10, 2000))
     assert "1000 x 2000" in found.problems[0].text
 
 
@@ -223,9 +231,10 @@ def test_rows_without_an_image_and_images_without_rows_are_reported(tmp_path):
     assert only_case(found).image_id == "a"
 
 
-def test_a_row_of_another_length_is_reported_with_its_line(tmp_path):
+@pytest.mark.parametrize("corners", ["1,2,3", "1,2,3,4,5"])
+def test_a_row_of_another_length_is_reported_with_its_line(tmp_path, corners):
     data(tmp_path, "a.png")
-    rows = ["a,s,r,No finding,,,,", "", "a,s,r,Osteophytes,1,2,3"]
+    rows = ["a,s,r,No finding,,,,", "", f"a,s,r,Osteophytes,{corners}"]
     found = read(tmp_path, *rows)
     assert reported(found) == [(4, None, ProblemCode.BAD_ROW)]
     assert not only_case(found).abnormal
@@ -278,10 +287,15 @@ def test_a_box_of_no_finding_is_ignored_and_reported(tmp_path):
     assert only_case(found).boxes == ()
 
 
-def test_of_two_files_of_one_image_dicom_is_used(tmp_path):
-    data(tmp_path, "a.jpg", "a.dicom")
+@pytest.mark.parametrize(
+    ("names", "used"),
+    [(("a.jpg", "a.dicom"), ".dicom"), (("b/a.png", "a.jpg"), ".png")],
+)
+def test_of_two_files_of_one_image_dicom_is_used_and_a_jpeg_last(tmp_path, names, used):
+    (tmp_path / "test_images" / "b").mkdir(parents=True)
+    data(tmp_path, *names)
     found = read(tmp_path, "a,s,r,No finding,,,,")
-    assert only_case(found).path.suffix == ".dicom"
+    assert only_case(found).path.suffix == used
     assert reported(found) == [(None, "a", ProblemCode.DUPLICATE_IMAGE)]
 
 

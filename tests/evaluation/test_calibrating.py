@@ -31,9 +31,9 @@ def pairs_of(normal, abnormal, best_box=None):
             Case(image_id=name, path=None, abnormal=is_abnormal, boxes=())  # type: ignore[arg-type]
         )
         boxes = ()
-        if best_box is not None:
+        score = None if best_box is None else best_box[number]
+        if score is not None:
             truth = lesion()
-            score = best_box[number]
             boxes = (
                 ScoredBox(label=truth.label, box=truth.box, score=score, kept=True),
             )
@@ -75,6 +75,19 @@ def test_overlapping_images_get_a_band_between_ruling_out_and_ruling_in():
     assert found.after.uncertain_share == 4 / 8
 
 
+@pytest.mark.parametrize(
+    ("aim", "band"),
+    [
+        (Aim(), (0.25, 0.9)),
+        (Aim(sensitivity=0.75), (0.5, 0.9)),
+        (Aim(specificity=0.75), (0.25, 0.5)),
+    ],
+)
+def test_the_band_is_as_wide_as_what_is_asked_of_it(aim, band):
+    pairs = pairs_of([0.1, 0.2, 0.3, 0.9], [0.25, 0.5, 0.7, 0.8])
+    assert calibrated(pairs, rules(), aim, FEW).change.uncertain == pytest.approx(band)
+
+
 def test_a_bundle_that_asks_for_above_gets_a_threshold_just_below():
     pairs = pairs_of([0.1, 0.2], [0.5, 0.6])
     strict = rules()
@@ -93,6 +106,23 @@ def test_reverse_fusion_is_calibrated_on_its_own_score():
     assert found.before.threshold == 0.9
     assert found.after.threshold == pytest.approx(0.7)
     assert (found.after.sensitivity, found.after.specificity) == (1.0, 1.0)
+
+
+def test_under_reverse_fusion_the_band_is_on_the_probability():
+    # The fused score separates these, so that a band on it would be empty.
+    pairs = pairs_of([0.1, 0.6], [0.5, 0.7], best_box=[0.0, 0.0, 0.9, 0.9])
+    reverse = pb.ReverseFusion(threshold=0.6, no_box_score=0)
+    found = calibrated(pairs, rules(reverse=reverse), Aim(), FEW)
+    assert found.after.threshold == pytest.approx(0.7)
+    assert found.change.uncertain == pytest.approx((0.5, 0.7))
+    assert found.after.uncertain_share == 2 / 4
+
+
+def test_under_reverse_fusion_an_image_without_boxes_has_the_bundles_score():
+    pairs = pairs_of([0.1, 0.2], [0.5, 0.6], best_box=[0.0, 0.0, None, 0.8])
+    reverse = pb.ReverseFusion(threshold=0.4, no_box_score=0.3)
+    found = calibrated(pairs, rules(reverse=reverse), Aim(), FEW)
+    assert found.after.threshold == pytest.approx((0.5 + 0.3) / 2)
 
 
 def test_one_class_cannot_be_calibrated_on():

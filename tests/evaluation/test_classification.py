@@ -77,10 +77,11 @@ def test_youdens_threshold_is_that_of_the_official_code(images):
     assert found == (None if np.isinf(expected) else expected)
 
 
-def test_resamples_are_the_draws_of_the_official_code():
+@pytest.mark.parametrize("rare", [True, False])
+def test_resamples_are_the_draws_of_the_official_code(rare):
     # classification_evaluator.py: one RandomState, randint(N, size=N) each time, and
     # a draw of one class only is passed over.
-    truth = np.array([True] + [False] * 5)
+    truth = np.array([rare] + [not rare] * 5)
     random, expected = np.random.RandomState(1999), []
     while len(expected) < 250:
         chosen = random.randint(6, size=6)

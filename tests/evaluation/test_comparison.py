@@ -97,6 +97,13 @@ def test_the_paired_interval_of_small_changes_is_narrow():
     assert little.low <= little.value <= little.high
 
 
+def test_the_interval_of_a_worse_classifier_lies_below_zero():
+    a = drawn_pairs(3, 80)
+    turned = [replace(p, probability=1 - p.probability) for p in a.predictions]
+    gap = compare(a, replace(a, predictions=tuple(turned))).auroc.difference
+    assert gap.low < gap.value < gap.high < 0
+
+
 def drawn_pairs_like(pairs):
     """Return predictions that have nothing to do with those of `pairs`."""
     return noisy(pairs, 0.5, seed=9)
@@ -144,6 +151,30 @@ def test_a_finding_whose_score_crosses_the_cut_off_is_a_flip():
     assert (found.cause, found.box) == (Cause.SCORE, HERE)
     assert (found.score_a, found.score_b) == (0.51, 0.49)
     assert (found.kept_a, found.kept_b) == (True, True)
+
+
+def test_a_score_right_at_the_cut_off_is_not_below_it():
+    at = one_image((OSTEOPHYTES, HERE, 0.5))
+    assert flip(at, one_image((OSTEOPHYTES, HERE, 0.49))).cause is Cause.SCORE
+    assert finding_flips(at, one_image((OSTEOPHYTES, HERE, 0.51)), 0.5) == ()
+    assert flip(at, one_image()).cause is Cause.ABSENT
+
+
+def test_findings_that_overlap_by_half_are_the_same_one_and_by_less_are_not():
+    whole = one_image((OSTEOPHYTES, HERE, 0.8))
+    half = one_image((OSTEOPHYTES, (0.0, 0.0, 10.0, 5.0), 0.8))
+    less = one_image((OSTEOPHYTES, (0.0, 0.0, 10.0, 4.9), 0.8))
+    assert finding_flips(whole, half, 0.5) == ()
+    causes = [found.cause for found in finding_flips(whole, less, 0.5)]
+    assert causes == [Cause.ABSENT, Cause.ABSENT]
+
+
+def test_a_finding_kept_by_one_set_only_in_an_image_both_call_alike_says_so():
+    found = flip(
+        one_image((OSTEOPHYTES, HERE, 0.51)),
+        one_image((OSTEOPHYTES, HERE, 0.49, False)),
+    )
+    assert (found.cause, found.kept_a, found.kept_b) == (Cause.SCORE, True, False)
 
 
 def test_a_finding_that_goes_with_its_images_decision_says_so():

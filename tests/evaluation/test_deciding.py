@@ -90,6 +90,26 @@ def test_the_bundle_decides_unless_told_otherwise():
     assert (found.threshold, found.inclusive, found.cutoff) == (0.28, True, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("comparison", "by", "inclusive"),
+    [
+        (pb.GREATER, ChosenBy.BUNDLE, False),
+        (pb.GREATER, ChosenBy.CALLER, False),
+        (pb.GREATER, ChosenBy.YOUDEN, True),
+        (pb.GREATER_OR_EQUAL, ChosenBy.BUNDLE, True),
+        (pb.GREATER_OR_EQUAL, ChosenBy.CALLER, True),
+    ],
+)
+def test_a_threshold_is_compared_as_the_bundle_does_and_youdens_as_its_own(
+    comparison, by, inclusive
+):
+    used = rules()
+    used.decision.comparison = comparison
+    answers, pairs = answers_for((0.1, False), (0.9, True))
+    choice = Choice(by=by, threshold=0.5)
+    assert operating_from(choice, used, answers, pairs).inclusive is inclusive
+
+
 def test_a_server_tells_its_threshold_with_every_answer():
     answers, pairs = answers_for((0.1, False), (0.9, True))
     found = operating_from(Choice(by=ChosenBy.BUNDLE), None, answers, pairs)

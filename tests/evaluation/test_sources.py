@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from support.bundles import tiny_spec, write_tiny_bundle
 from support.dicoms import phantom, radiograph
-from support.evaluations import radiographs
+from support.evaluations import radiographs, result_of, subject
 from support.evaluations import write_images as written
 from support.fronts import BusyEngine, ScriptedEngine, front_in_a_thread
 from support.servers import serving, write_served_bundle
@@ -16,7 +16,8 @@ from spinert.evaluation.asking import ImageFile
 from spinert.evaluation.errors import AnswersLost
 from spinert.evaluation.local_source import local_source
 from spinert.evaluation.records import Answered, Unanswered
-from spinert.evaluation.server_source import server_source
+from spinert.evaluation.server_source import ServerSource, server_source
+from spinert.proto import inference_pb2 as pb
 from spinert.runtime.bundle import load_bundle
 from spinert.runtime.config import BackendSettings, DecodeSettings, Settings
 from spinert.runtime.errors import Overloaded, Reason, UnsupportedFrame
@@ -143,6 +144,38 @@ def test_a_server_that_is_not_there_is_named():
         server_source("127.0.0.1:1", None, ready_timeout_s=0.2),
     ):
         pass
+
+
+class ChangedClient:
+    """A client of a server that says `origin` with every answer."""
+
+    def __init__(self, **origin):
+        begun = {"bundle_sha256": "ab" * 32, "backend": "scripted 1"}
+        self.origin = pb.Provenance(**(begun | {"precision": "fp32"} | origin))
+
+    def stream(self, frames, *, in_order):
+        for frame in frames:
+            result = result_of(b"bytes")
+            result.frame_id = frame.options.frame_id
+            result.provenance.CopyFrom(self.origin)
+            yield result
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bundle_sha256": "cd" * 32},
+        {"backend": "scripted 2"},
+        {"precision": "fp16"},
+        {"degraded": True},
+    ],
+)
+def test_a_server_that_changes_meanwhile_is_not_evaluated_on(images, change):
+    same = ServerSource(ChangedClient(), subject())
+    assert len(list(same.answers(images))) == len(images)
+    changed = ServerSource(ChangedClient(**change), subject())
+    with pytest.raises(AnswersLost, match="the server changed while it was evaluated"):
+        list(changed.answers(images))
 
 
 class EndingEngine(ScriptedEngine):

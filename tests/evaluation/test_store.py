@@ -65,7 +65,16 @@ def test_a_refused_image_is_asked_again(tmp_path):
 def test_the_last_line_about_an_image_counts(tmp_path):
     path = tmp_path / "store.jsonl"
     write(path, answer("a"), answer("b"), answer("a", b"changed"))
-    assert read_store(path).outcomes["a"] == answer("a", b"changed")
+    outcomes = read_store(path).outcomes
+    assert list(outcomes) == ["b", "a"]
+    assert outcomes["a"] == answer("a", b"changed")
+
+
+def test_an_outcome_is_in_the_file_before_the_next_is_asked_for(tmp_path):
+    path = tmp_path / "store.jsonl"
+    with Store(path, subject()) as store:
+        store.add(answer("a"))
+        assert list(read_store(path).outcomes) == ["a"]
 
 
 @pytest.mark.parametrize("cut", [1, 20, 200])
@@ -74,6 +83,8 @@ def test_a_line_cut_off_by_a_crash_is_written_over(tmp_path, cut):
     write(path, answer("a"), answer("b"))
     path.write_bytes(path.read_bytes()[:-cut])
     assert list(read_store(path).outcomes) == ["a"]
+    write(path)
+    assert path.read_bytes().endswith(b"\n")
     write(path, answer("c"))
     assert list(read_store(path).outcomes) == ["a", "c"]
 

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from support.phantoms import ramp_phantom
 
-from spinert.phantom.dicom import PhantomKey
+from spinert.phantom.dicom import PhantomKey, sop_instance_uid
 from spinert.phantom.errors import DestinationError, PhantomError
 from spinert.phantom.table import label_counts
 from spinert.phantom.truth import LESIONS
@@ -144,12 +144,14 @@ def test_a_broken_off_order_goes_on_without_drawing_anything_twice(order, tmp_pa
 def test_an_image_that_vanished_meanwhile_is_drawn_again(order):
     with pytest.raises(Broken):
         write(order, partial(broken_from, 3))
-    lost = sorted((order.directory / "test_images").iterdir())[0]
+    first = sop_instance_uid(next(order.image_keys()))
+    lost = order.directory / "test_images" / f"{first}.dicom"
     lost.unlink()
     drawn: list[int] = []
-    write(order, partial(counted, drawn))
-    assert len(drawn) == 3
+    told = write(order, partial(counted, drawn))
+    assert drawn == [0, 3, 4]
     assert lost.is_file()
+    assert [truth.index for truth in told] == [0, 1, 2, 3, 4]
 
 
 def test_a_torn_line_of_the_journal_costs_one_image(order):
@@ -158,8 +160,10 @@ def test_a_torn_line_of_the_journal_costs_one_image(order):
     journal = order.directory / "annotations" / "test.unfinished.jsonl"
     journal.write_text(journal.read_text()[:-20])
     drawn: list[int] = []
+    with pytest.raises(Broken):
+        write(order, partial(broken_from, 3))
     write(order, partial(counted, drawn))
-    assert drawn == [2, 3, 4]
+    assert drawn == [3, 4]
 
 
 def test_progress_counts_every_image_also_one_that_was_there(order):
@@ -231,8 +235,24 @@ def test_a_killed_process_says_that_the_command_may_be_given_again(order):
     write(replace(order, jobs=2))
 
 
+def test_a_split_broken_off_behind_its_tables_has_every_row_once(order):
+    write(order)
+    index = order.directory / "phantom.json"
+    index.write_text(index.read_text().replace("true", "false"))
+    write(order)
+    assert '"is_complete": true' in index.read_text()
+    annotations = order.directory / "annotations"
+    assert len(rows(annotations / "vertebrae.csv")) == order.count
+    names = sorted(path.name for path in annotations.iterdir())
+    assert names == ["test.csv", "vertebrae.csv"]
+
+
 def test_labels_are_counted_by_image_and_by_box(order):
-    counts = {entry.label: entry for entry in label_counts(write(order))}
+    def two_boxes(key):
+        phantom = ramp_phantom(key)
+        return replace(phantom, findings=2 * phantom.findings)
+
+    counts = {entry.label: entry for entry in label_counts(write(order, two_boxes))}
     assert list(counts) == [*LESIONS, "No finding"]
-    assert (counts["Osteophytes"].images, counts["Osteophytes"].boxes) == (2, 2)
+    assert (counts["Osteophytes"].images, counts["Osteophytes"].boxes) == (2, 4)
     assert counts["No finding"].images == 3

@@ -42,6 +42,10 @@ def limits() -> pb.Constancy:
     return told
 
 
+def decisions(spec):
+    return spec.decision, spec.fusion
+
+
 @pytest.fixture
 def bundle(tmp_path):
     return load_bundle(write_tiny_bundle(tmp_path / "old"))
@@ -102,14 +106,21 @@ def test_a_revision_shares_no_file_with_the_bundle_it_was_made_from(bundle, tmp_
     assert not (tmp_path / "new" / name).samefile(bundle.directory / name)
 
 
-def test_other_decisions_end_the_limits_that_were_measured_with_the_old(
-    bundle, tmp_path
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"threshold": 0.4},
+        {"uncertain": (0.3, 0.5)},
+        {"low_confidence_cutoff": 0.25},
+    ],
+)
+def test_any_other_decision_ends_the_limits_that_were_measured_with_the_old(
+    bundle, tmp_path, change
 ):
     limited = revise(bundle, tmp_path / "limited", constancy=limits())
     assert limited.spec.HasField("constancy")
-    changed = revise(
-        limited, tmp_path / "new", replace(RECORD, version="2"), threshold=0.4
-    )
+    changed = revise(limited, tmp_path / "new", replace(RECORD, version="2"), **change)
+    assert decisions(changed.spec) != decisions(limited.spec)
     assert not changed.spec.HasField("constancy")
     assert "limits of the constancy test were removed" in (
         changed.spec.provenance.revisions[-1].note

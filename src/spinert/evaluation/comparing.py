@@ -45,8 +45,8 @@ def versus(
         outcomes: Of B, by image id.
 
     Raises:
-        PredictionError: The two have other classes, no image in common, or the cut-off
-            of findings is not known.
+        PredictionError: The two have other classes or no image in common, the cut-off
+            of findings is not known, or B cannot be decided at A's threshold.
     """
     if subject.classes != found.subject.classes:
         raise PredictionError(
@@ -93,6 +93,11 @@ def _shared(
 
 
 def _decided(found: Evaluation, subject: Subject, other: Answered) -> Prediction:
-    if found.operating.by is ChosenBy.BUNDLE or subject.rules is None:
+    if found.operating.by is ChosenBy.BUNDLE:
         return other.prediction
+    if subject.rules is None:
+        raise PredictionError(
+            "the predictions to compare with are a server's, whose fusion rule is not "
+            "known: leave --threshold out, or evaluate that server with --bundle too"
+        )
     return prediction_at_threshold(other.prediction, found.operating, subject.rules)

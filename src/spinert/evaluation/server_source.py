@@ -85,14 +85,14 @@ class ServerSource:
             ) from failure
 
     def _require_same(self, origin: pb.Provenance) -> None:
-        """Stop where the server was restarted with another bundle, or fell back."""
-        same = origin.bundle_sha256 == self.subject.bundle_sha256
-        if not same or origin.degraded:
+        """Stop where the server was restarted as something else, or fell back."""
+        now = origin.bundle_sha256, origin.backend, origin.precision
+        if now != self.subject.key or origin.degraded:
             raise AnswersLost(
                 "the server changed while it was evaluated: it serves "
-                f"{origin.bundle_name} {origin.bundle_version} on {origin.backend}"
-                f"{' (degraded)' if origin.degraded else ''} now; run again once it "
-                "is settled"
+                f"{origin.bundle_name} {origin.bundle_version} on {origin.backend}, "
+                f"{origin.precision}{' (degraded)' if origin.degraded else ''} now; "
+                "run again once it is settled"
             )
 
 
