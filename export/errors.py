@@ -6,6 +6,7 @@ ExportError
 ├── GraphError         the ONNX graph breaks the contract
 ├── ParityError        ONNX Runtime and PyTorch disagree
 ├── DestinationError   the bundle cannot be written there
+├── WorkerError        a process that helped was ended from outside
 └── TrainingError      training cannot start or go on
 """
 
@@ -19,6 +20,7 @@ __all__ = [
     "ParityError",
     "RecipeError",
     "TrainingError",
+    "WorkerError",
 ]
 
 
@@ -44,6 +46,10 @@ class ParityError(ExportError):
 
 class DestinationError(ExportError):
     """The target directory exists or cannot be replaced."""
+
+
+class WorkerError(ExportError):
+    """A process that made a part of the bundle was ended before it was done."""
 
 
 class TrainingError(ExportError):

@@ -1,14 +1,15 @@
-"""From a recipe to a bundle: build, convert, compare, write."""
+"""From a recipe to a bundle: plan, make the networks, write."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import onnxruntime
+import torch
 
 from spinert import __version__
 from spinert.export.architecture import CLASSIFIER, DETECTOR, Architecture
@@ -19,169 +20,178 @@ from spinert.export.bundle_writer import (
     staged,
     write_golden_image,
     write_index,
-    write_outputs,
 )
 from spinert.export.cache import ExportCache
-from spinert.export.cache_fragment import add_fragment, fragment
-from spinert.export.cache_key import key_from_export
-from spinert.export.golden import GoldenImage, golden_images
-from spinert.export.graphs import NetworkGraph, classifier_graph, detector_graph
-from spinert.export.half.form import write_half_form
+from spinert.export.cache_fragment import add_fragment
 from spinert.export.loading import check_files
-from spinert.export.members import OpenedRecipe, opened_recipe
-from spinert.export.parity import Golden, Measured, measured_parity
-from spinert.export.plan import bundle_from_recipe
-from spinert.export.preprocess import NetworkFrame, network_frame
-from spinert.export.recipe import Recipe, recipe_from_toml
+from spinert.export.making import (
+    ExportPlan,
+    NetworkMaking,
+    Report,
+    export_plan,
+    torch_threads,
+)
+from spinert.export.recipe import recipe_from_toml
+from spinert.export.workers import NetworkWorker, WorkOrder, plan_key
 from spinert.proto import bundle_pb2 as pb
-from spinert.proto.agreement import FP16, FP32, Answer, rule_from_bundle
 
-__all__ = ["Progress", "export_bundle"]
+__all__ = ["Progress", "Resources", "export_bundle"]
 
 Progress = Callable[[str, float], None]
 """Told what begins, and the fraction (0 to 1) that is done."""
 
-_GRAPHS: Final = {CLASSIFIER: classifier_graph, DETECTOR: detector_graph}
-_SHARES: Final = {CLASSIFIER: (0.0, 0.3), DETECTOR: (0.3, 0.97)}
+_SHARES: Final = {CLASSIFIER: 0.3, DETECTOR: 0.67}
+"""Of the time, by role; in the order in which the bundle records them."""
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What an export may use; the bundle does not depend on it."""
+
+    cache: ExportCache | None = None
+    """Holds networks of earlier exports and takes those of this one. It tells
+    architectures apart by their names."""
+    workers: int = 1
+    """Processes that may make networks at the same time."""
+
+
+@dataclass(kw_only=True)
+class _Progress:
+    """The progress of all networks as one."""
+
+    tell: Progress
+    done: dict[str, float] = field(default_factory=dict)
+
+    def of(self, role: str) -> Report:
+        """Return what the making of one network reports to."""
+
+        def report(text: str, fraction: float) -> None:
+            self.done[role] = fraction
+            whole = sum(_SHARES[each] * part for each, part in self.done.items())
+            self.tell(f"{role}: {text}", whole)
+
+        return report
+
+
+@dataclass(kw_only=True)
 class _Export:
     """One export in progress."""
 
-    recipe: Recipe
-    opened: OpenedRecipe
-    bundle: pb.Bundle
-    images: Sequence[GoldenImage]
+    plan: ExportPlan
     folder: Path
-    progress: Progress
+    progress: _Progress
     cache: ExportCache | None
+    parts: dict[str, pb.Bundle] = field(default_factory=dict)
+    """What each network that is done adds to the bundle."""
 
-    def frames(self, role: str) -> list[NetworkFrame]:
-        stated = self.bundle.networks[role].input
-        grey = [image.grey(self.bundle.grey) for image in self.images]
-        return [network_frame(image, stated) for image in grey]
+    def networks(self, *, beside: bool) -> None:
+        """Take each network from the cache, or make it and keep it there.
 
-    def network(self, role: str) -> None:
-        """Take one network from the cache, or make it and keep it there."""
+        Args:
+            beside: All but the last to make are made in processes of their own, while
+                this one makes the last.
+        """
+        for role in _SHARES:
+            self._take(role)
+        missing = [role for role in _SHARES if role not in self.parts]
+        with ExitStack() as stack:
+            folders = {
+                role: Path(
+                    stack.enter_context(tempfile.TemporaryDirectory(dir=self.folder))
+                )
+                for role in missing
+            }
+            # Sums depend on the number of threads: it is the same for a network that
+            # is made beside another and for one that is made alone.
+            threads = max(1, torch.get_num_threads() // len(_SHARES))
+            stack.enter_context(torch_threads(threads))
+            if beside:
+                self._make_beside(folders, threads)
+            else:
+                for role, folder in folders.items():
+                    self._make(role, folder)
+        for role in _SHARES:
+            add_fragment(self.plan.bundle, self.parts[role])
+
+    def _take(self, role: str) -> None:
         if self.cache is None:
-            self._make(role)
             return
-        key = key_from_export(self.recipe, self.opened, self.bundle, role)
-        kept = self.cache.lookup(key, self.folder)
+        kept = self.cache.lookup(plan_key(self.plan, role), self.folder)
         if kept is not None:
-            self.progress(f"{role}: kept from an earlier export", _SHARES[role][1])
-            add_fragment(self.bundle, kept)
-            return
-        before = _files(self.folder)
-        self._make(role)
-        made = sorted(_files(self.folder) - before)
-        self.cache.store(key, fragment(self.bundle, role), self.folder, made)
+            self.parts[role] = kept
+            self.progress.of(role)("kept from an earlier export", 1.0)
 
-    def _make(self, role: str) -> None:
-        """Build, convert and compare one network; record it in the bundle."""
-        start, end = _SHARES[role]
+    def _make_beside(self, folders: Mapping[str, Path], threads: int) -> None:
+        """Make the last network here and the others in processes of their own."""
+        *others, last = folders
+        with _workers() as workers:
+            for role in others:
+                order = WorkOrder(
+                    recipe=self.plan.recipe,
+                    role=role,
+                    folder=folders[role],
+                    key=plan_key(self.plan, role),
+                    threads=threads,
+                )
+                workers[role] = NetworkWorker(order, self.progress.of(role))
 
-        def report(text: str, fraction: float) -> None:
-            self.progress(f"{role}: {text}", start + (end - start) * fraction)
+            def report(text: str, fraction: float) -> None:
+                self.progress.of(last)(text, fraction)
+                for worker in workers.values():
+                    worker.follow()
 
-        report("weights", 0.0)
-        frames = self.frames(role)
-        build = _GRAPHS[role]
-        graph = build(self.opened, self.bundle, frames)
-        report("converting to ONNX", 0.15)
-        path = self._convert(role, graph, frames)
-        self._split(role, graph, frames)
-        report("reference outputs", 0.4)
-        references = [graph.answer(frame) for frame in frames]
-        self._record_golden(role, frames, references)
-        report("comparing ONNX Runtime with the reference", 0.45)
-        sizes = self.recipe.golden.batch_sizes
-        golden = Golden(frames=frames, references=references, batch_sizes=sizes)
-        rule = rule_from_bundle(self.bundle, role, FP32)
-        measured = measured_parity(path, golden, rule)
-        self._record_parity(role, graph.reference, measured)
-        if FP16 in self.recipe.precisions:
-            write_half_form(
-                self.folder,
-                self.bundle,
-                role,
-                golden,
-                lambda text, fraction: report(text, 0.7 + 0.3 * fraction),
-            )
-        self.bundle.provenance.checkpoints.extend(graph.records)
+            making = NetworkMaking(self.plan, last, folders[last], report)
+            making.make_single()
+            # Half precision takes the most memory: it has the machine for itself.
+            for role, worker in workers.items():
+                self._finish(role, worker.made(), folders[role])
+            making.make_half()
+            self._finish(last, making.made(), folders[last])
 
-    def _convert(
-        self, role: str, graph: NetworkGraph, frames: list[NetworkFrame]
-    ) -> Path:
-        return self._write(self.bundle.networks[role].file, graph.onnx(frames))
+    def _make(self, role: str, folder: Path) -> None:
+        making = NetworkMaking(self.plan, role, folder, self.progress.of(role))
+        making.make_single()
+        making.make_half()
+        self._finish(role, making.made(), folder)
 
-    def _split(
-        self, role: str, graph: NetworkGraph, frames: list[NetworkFrame]
-    ) -> None:
-        """Write the halves of a network that suppresses its own proposals."""
-        models = graph.split(frames)
-        if models is None:
-            return
-        network = self.bundle.networks[role]
-        stem = network.file.removesuffix(".onnx")
-        network.split.proposals = f"{stem}.proposals.onnx"
-        network.split.regions = f"{stem}.regions.onnx"
-        network.split.nms_iou = models.cut.nms_iou
-        network.split.max_proposals = models.cut.max_proposals
-        self._write(network.split.proposals, models.proposals)
-        self._write(network.split.regions, models.regions)
-
-    def _write(self, file: str, model: Any) -> Path:
-        path = self.folder / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(model.SerializeToString(deterministic=True))
-        return path
-
-    def _record_golden(
-        self, role: str, frames: list[NetworkFrame], references: list[Answer]
-    ) -> None:
-        recorded = self.bundle.golden.frames
-        for golden, frame, outputs in zip(recorded, frames, references, strict=True):
-            case = golden.networks[role]
-            case.input_sha256 = hashlib.sha256(frame.image.tobytes()).hexdigest()
-            case.height, case.width = frame.image.shape[1:]
-            case.outputs = f"golden/{golden.name}.{role}.npz"
-            write_outputs(self.folder / case.outputs, outputs)
-
-    def _record_parity(self, role: str, reference: str, measured: Measured) -> None:
-        parity = self.bundle.networks[role].parity
-        parity.reference = reference
-        parity.compared = f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider"
-        parity.batch_sizes.extend(self.recipe.golden.batch_sizes)
-        measured.record(parity)
+    def _finish(self, role: str, part: pb.Bundle, folder: Path) -> None:
+        """Keep a network and move its files into the bundle."""
+        made = sorted(path for path in folder.rglob("*") if path.is_file())
+        names = [path.relative_to(folder).as_posix() for path in made]
+        if self.cache is not None:
+            self.cache.store(plan_key(self.plan, role), part, folder, names)
+        for path, name in zip(made, names, strict=True):
+            target = self.folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        self.parts[role] = part
+        self.progress.done[role] = 1.0
 
     def golden(self) -> None:
-        """Write the frames of the golden set and list them."""
-        self.bundle.golden.batch_sizes.extend(self.recipe.golden.batch_sizes)
-        for image in self.images:
-            path = f"golden/{image.name}.png"
-            write_golden_image(self.folder / path, image.stored)
-            self.bundle.golden.frames.add(
-                name=image.name,
-                image=path,
-                photometric_interpretation=image.photometric_interpretation,
-                bits_stored=image.bits_stored,
-            )
+        """Write the frames of the golden set."""
+        frames = self.plan.bundle.golden.frames
+        for frame, image in zip(frames, self.plan.images, strict=True):
+            write_golden_image(self.folder / frame.image, image.stored)
 
     def provenance(self) -> None:
         """Record who made this bundle from what."""
-        provenance = self.bundle.provenance
+        provenance = self.plan.bundle.provenance
         provenance.created_at = creation_time()
         provenance.exporter_version = __version__
-        provenance.preset = self.recipe.preset
-        provenance.recipe_sha256 = self.recipe.sha256
+        provenance.preset = self.plan.recipe.preset
+        provenance.recipe_sha256 = self.plan.recipe.sha256
         provenance.packages.update(package_versions())
 
 
-def _files(folder: Path) -> set[str]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix() for path in paths}
+@contextmanager
+def _workers() -> Iterator[dict[str, NetworkWorker]]:
+    """Give a place for workers; none outlives it."""
+    workers: dict[str, NetworkWorker] = {}
+    try:
+        yield workers
+    finally:
+        for worker in workers.values():
+            worker.end()
 
 
 def export_bundle(
@@ -191,7 +201,7 @@ def export_bundle(
     *,
     replace: bool = False,
     architectures: Mapping[str, Architecture] = ARCHITECTURES,
-    cache: ExportCache | None = None,
+    resources: Resources = Resources(),
 ) -> pb.Bundle:
     """Write the bundle that a recipe describes.
 
@@ -201,11 +211,11 @@ def export_bundle(
     Args:
         recipe_path: TOML, see `spinert.export.recipe`.
         directory: Must not exist, be empty, or hold a bundle to `replace`.
-        progress: Called at the start of each step.
+        progress: Called at the start of each step, in the thread of the caller.
         replace: Take the place of the bundle in `directory`.
-        architectures: Networks that a recipe can name.
-        cache: Holds networks of earlier exports and takes those of this one. It tells
-            architectures apart by their names.
+        architectures: Networks that a recipe can name. Those of another table than
+            `ARCHITECTURES` are all made in this process.
+        resources: Cache and processes.
 
     Returns:
         What bundle.json says.
@@ -216,24 +226,20 @@ def export_bundle(
     progress("reading the recipe", 0.0)
     recipe = recipe_from_toml(recipe_path)
     progress("reading the checkpoints", 0.0)
-    opened = opened_recipe(recipe, architectures)
-    bundle = bundle_from_recipe(recipe, opened)
-    check_files(opened, len(bundle.classes))
+    plan = export_plan(recipe, architectures)
+    check_files(plan.opened, len(plan.bundle.classes))
     with staged(directory, replace=replace) as folder:
         work = _Export(
-            recipe=recipe,
-            opened=opened,
-            bundle=bundle,
-            images=golden_images(recipe.golden),
+            plan=plan,
             folder=folder,
-            progress=progress,
-            cache=cache,
+            progress=_Progress(tell=progress),
+            cache=resources.cache,
         )
         work.golden()
-        work.network(CLASSIFIER)
-        work.network(DETECTOR)
+        can_travel = architectures is ARCHITECTURES
+        work.networks(beside=resources.workers > 1 and can_travel)
         work.provenance()
-        progress("writing bundle.json", 0.97)
-        write_index(bundle, folder)
+        progress("writing bundle.json", sum(_SHARES.values()))
+        write_index(plan.bundle, folder)
     progress("done", 1.0)
-    return bundle
+    return plan.bundle

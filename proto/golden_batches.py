@@ -97,12 +97,11 @@ def _apart(group: Sequence[int], size: int) -> list[Slots]:
     # Other frames come first at each size, so that more than one is seen in a batch.
     first = (size - 1) % count
     turned = [*group[first:], *group[:first]]
-    batches: list[Slots] = [tuple(turned[slot % count] for slot in range(size))]
-    # Slots of equal frame differ in a later digit of their number to this base.
-    step = count
-    while step < size:
-        places = [(slot + slot // step) % count for slot in range(size)]
-        batches.append(tuple(turned[place] for place in places))
+    # Slots of equal frame in one batch differ in another digit of their number.
+    batches: list[Slots] = []
+    step = 1
+    while step < size or not batches:
+        batches.append(tuple(turned[slot // step % count] for slot in range(size)))
         step *= count
     return batches
 
@@ -118,13 +117,13 @@ def _one_apart(golden: int, size: int) -> list[Slots]:
 
 
 def _beside(group: Sequence[int], size: int) -> list[Slots]:
-    """Return two batches in which golden frames and mates take turns."""
+    """Return two batches, of 2 or more, in which golden frames and mates take turns."""
     return [
         tuple(
             group[(slot // 2 + turn) % len(group)] if slot % 2 == turn else None
             for slot in range(size)
         )
-        for turn in range(min(2, size))
+        for turn in (0, 1)
     ]
 
 

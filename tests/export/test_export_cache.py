@@ -18,9 +18,9 @@ from spinert.export import cache_key
 from spinert.export.architecture import CLASSIFIER, DETECTOR
 from spinert.export.cache import ExportCache, default_cache_directory
 from spinert.export.cache_key import key_from_export
-from spinert.export.errors import DestinationError
+from spinert.export.errors import DestinationError, ExportError
 from spinert.export.members import opened_recipe
-from spinert.export.pipeline import export_bundle
+from spinert.export.pipeline import Resources, export_bundle
 from spinert.export.plan import bundle_from_recipe
 from spinert.export.recipe import recipe_from_toml
 from spinert.proto import bundle_pb2 as pb
@@ -45,7 +45,7 @@ def exported(folder: Path, cache: ExportCache | None, name: str) -> list[str]:
         folder / "recipe.toml",
         folder / name,
         lambda text, _: steps.append(text),
-        cache=cache,
+        resources=Resources(cache=cache),
     )
     return [step.partition(":")[0] for step in steps if KEPT in step]
 
@@ -70,6 +70,16 @@ def test_another_classifier_leaves_the_detector_in_the_cache(folder) -> None:
     exported(folder, cache, "first")
     classifier_file(folder / "first.onnx", seed=9)
     assert exported(folder, cache, "second") == [DETECTOR]
+
+
+def test_a_network_that_is_made_is_kept_though_the_next_one_fails(folder) -> None:
+    cache = ExportCache(folder / "cache")
+    detector = (folder / "yolo.onnx").read_bytes()
+    yolo_file(folder / "yolo.onnx", size=(160, 160), classes=3)
+    with pytest.raises(ExportError):
+        exported(folder, cache, "first")
+    (folder / "yolo.onnx").write_bytes(detector)
+    assert exported(folder, cache, "second") == [CLASSIFIER]
 
 
 def keys(folder: Path, text: str = RECIPE) -> dict[str, str]:

@@ -30,7 +30,7 @@ from torch import Tensor
 from spinert.export.cache import ExportCache
 from spinert.export.checkpoints.mapping import own_keys
 from spinert.export.families.efficientdet import ENTRIES
-from spinert.export.pipeline import export_bundle
+from spinert.export.pipeline import Resources, export_bundle
 from spinert.proto import bundle_pb2 as pb
 
 ARCHITECTURES = {
@@ -121,7 +121,11 @@ def exported(
     recipe = write_recipe(folder, text)
     target = folder / "bundle"
     export_bundle(
-        recipe, target, lambda *_: None, architectures=ARCHITECTURES, cache=kept
+        recipe,
+        target,
+        lambda *_: None,
+        architectures=ARCHITECTURES,
+        resources=Resources(cache=kept),
     )
     return json_format.Parse((target / "bundle.json").read_text(), pb.Bundle())
 

@@ -65,6 +65,11 @@ def test_golden_frames_of_other_sizes_stand_beside_other_images():
             assert all(one != other for one, other in pairwise(shown))
 
 
+def test_golden_frames_of_another_size_take_turns_in_a_large_batch():
+    large = [slots for slots in batches([*"aaabb"], (1, 8)) if len(slots) == 8]
+    assert {frame for slots in large for frame in slots} >= {3, 4}
+
+
 def test_a_batch_holds_frames_of_one_padded_size():
     shapes = ["a", "b", "c", "b", "a", "a"]
     for slots in batches(shapes, SIZES):
@@ -96,6 +101,9 @@ def test_what_it_costs():
     # Alone 4; of 2 and 3 one batch each; of 4 two for three frames and two for one.
     assert frames(THREE_AND_ONE, 4) == 4 + 2 + 3 + 2 * 4 + 2 * 4
     assert frames(THREE_AND_ONE, 8) == 4 + 2 + 3 + 2 * (4 + 5 + 6 + 7 + 8) + 2 * 8
+    # Two frames of another size take one batch of two, and two batches of three.
+    assert frames([*"aaabb"], 2) == 5 + 2 + 2
+    assert frames([*"aaabb"], 3) == 5 + 2 + 3 + 2 * 3
     # One frame alone takes as many batches as slots up to four, then fewer.
     assert frames(["a"], 8) == 1 + 2 * 2 + 3 * 3 + 4 * 4 + 4 * (5 + 6) + 5 * (7 + 8)
 
@@ -123,6 +131,12 @@ def test_a_mate_is_another_image_in_its_valid_part_only(kind):
         assert not made[:, :, 7:].any()
         assert not np.array_equal(made[:, :5], image[:, :5])
         assert not np.array_equal(made[:, 5:10], image[:, 5:10])
+
+
+def test_a_mate_shows_its_image_in_another_place():
+    image = np.zeros((1, 10, 6), np.uint8)
+    image[:, 2] = 100
+    assert np.flatnonzero(mate_image(image, (10, 6), 0.5)[0, :, 0]).tolist() == [7]
 
 
 def test_an_even_image_has_mates_that_differ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,14 @@ def export(
     if no_cache and cache_directory is not None:
         raise click.UsageError("give either --cache or --no-cache")
     from spinert.export.cache import ExportCache, default_cache_directory
-    from spinert.export.pipeline import export_bundle
+    from spinert.export.pipeline import Resources, export_bundle
     from spinert.runtime.report.progress import stage_progress
 
     directory = cache_directory or default_cache_directory()
     cache = None if no_cache else ExportCache(directory)
+    resources = Resources(cache=cache, workers=len(os.sched_getaffinity(0)))
     with stage_progress(console(stderr=True)) as progress:
-        export_bundle(recipe, output, progress, replace=replace, cache=cache)
+        export_bundle(recipe, output, progress, replace=replace, resources=resources)
     console().print(f"bundle written to {output}; see `spinert inspect`")
 
 
