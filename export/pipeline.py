@@ -105,7 +105,7 @@ class _Export:
             # is made beside another and for one that is made alone.
             threads = max(1, torch.get_num_threads() // len(_SHARES))
             stack.enter_context(torch_threads(threads))
-            if beside:
+            if beside and len(folders) > 1:
                 self._make_beside(folders, threads)
             else:
                 for role, folder in folders.items():

@@ -111,11 +111,12 @@ def test_two_processes_write_what_one_writes(folder, monkeypatch) -> None:
     assert dict(alone)["detector: weights"] == 0.3
     assert told[-2:] == [("writing bundle.json", 0.97), ("done", 1.0)]
     # Both are in the cache now, as if they had been made one after the other.
-    again = exported(folder, "again", count=1, cache=kept)
-    assert [text for text, _ in again if "kept from" in text] == [
-        f"{role}: kept from an earlier export" for role in (CLASSIFIER, DETECTOR)
-    ]
-    assert content(folder / "again") == content(folder / "alone")
+    for name, count in (("again", 1), ("again-beside", 2)):
+        again = exported(folder, name, count=count, cache=kept)
+        assert [text for text, _ in again if "kept from" in text] == [
+            f"{role}: kept from an earlier export" for role in (CLASSIFIER, DETECTOR)
+        ]
+        assert content(folder / name) == content(folder / "alone")
 
 
 class NoWorker:
