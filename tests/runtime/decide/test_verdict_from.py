@@ -52,9 +52,14 @@ def evidence(logit=-3.0):
     )
 
 
+def subset_name(outputs: frozenset[Output]) -> str:
+    """Name a test alike in every process."""
+    return "+".join(sorted(each.name for each in outputs)) or "none"
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("outputs", SUBSETS, ids=str)
+@pytest.mark.parametrize("outputs", SUBSETS, ids=subset_name)
 def test_only_the_networks_run_that_can_change_the_answer(fusion, reverse, outputs):
     needed = needed_networks(outputs, spec(fusion, reverse=reverse))
     boxes = bool(outputs & {FINDINGS, SUPPRESSED})
@@ -68,7 +73,7 @@ def test_only_the_networks_run_that_can_change_the_answer(fusion, reverse, outpu
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("outputs", SUBSETS, ids=str)
+@pytest.mark.parametrize("outputs", SUBSETS, ids=subset_name)
 def test_evidence_of_the_needed_networks_is_enough(fusion, reverse, outputs):
     built = spec(fusion, reverse=reverse)
     needed = needed_networks(outputs, built)
