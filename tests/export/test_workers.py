@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from multiprocessing.context import SpawnProcess
@@ -200,6 +201,17 @@ def test_a_failure_here_ends_the_other_process(folder) -> None:
     assert left(folder) == INPUTS
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Take SIGINT, which background jobs of a shell ignore and pass on ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_the_other_process_starts_ends_it(folder, monkeypatch) -> None:
     started: list[int | None] = []
     start = SpawnProcess.start
@@ -224,6 +236,7 @@ def group_is_gone(group: int) -> bool:
     return False
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_both_processes_without_a_trace(folder) -> None:
     command = [sys.executable, "-m", "spinert", "export", "recipe.toml", "-o", "bundle"]
     with subprocess.Popen(

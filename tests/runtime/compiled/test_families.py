@@ -61,7 +61,7 @@ def exported(folder: Path, name: str, options: str, kept: Path) -> Path:
     from support import efficientdets, faster_rcnns, retinanets, small_networks
 
     from spinert.export.cache import ExportCache
-    from spinert.export.pipeline import export_bundle
+    from spinert.export.pipeline import Resources, export_bundle
 
     architectures = {
         "densenet": small_networks.SMALL["small_densenet"],
@@ -78,7 +78,7 @@ def exported(folder: Path, name: str, options: str, kept: Path) -> Path:
         folder / "bundle",
         lambda *_: None,
         architectures=architectures,
-        cache=ExportCache(kept),
+        resources=Resources(cache=ExportCache(kept)),
     )
     return folder / "bundle"
 
