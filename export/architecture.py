@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from torch import Tensor, nn
 
 from spinert.export.checkpoints.style import Option, Style
+from spinert.export.options import Limit
 from spinert.export.untrained.calibration import Calibration
 
 __all__ = ["CLASSIFIER", "DETECTOR", "Architecture", "SplitNetwork"]
@@ -26,8 +27,22 @@ def _none_available(_options: Mapping[str, Option], _classes: int) -> int:
     return 0
 
 
+def _no_conflict(_options: Mapping[str, Option]) -> str:
+    return ""
+
+
 def _never(_options: Mapping[str, Option]) -> bool:
     return False
+
+
+def _none_stored(
+    _options: Mapping[str, Option], _tensors: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    return MappingProxyType({})
+
+
+def _nothing_follows(_options: Mapping[str, Option]) -> Mapping[str, Any]:
+    return MappingProxyType({})
 
 
 def _portable(_options: Mapping[str, Option]) -> tuple[str, ...]:
@@ -65,6 +80,14 @@ class Architecture:
     """Seed in place; leaves weights that exercise the arithmetic."""
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     """What no weight shows, with defaults; styles and recipes override."""
+    limits: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
+    """Of every option that is not just true or false."""
+    conflict: Callable[[Mapping[str, Option]], str] = _no_conflict
+    """From options within their limits: what is wrong with them together, and the way
+    out; empty if nothing is."""
+    approximations: frozenset[str] = frozenset()
+    """Options of a detector that trade the original's answers for a simpler graph: how
+    far a recipe that sets one is from the style's default is measured and recorded."""
     adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _as_they_are
     """Rewrites tensors (own keys) that mean the same in another form."""
     stride: int = 1
@@ -73,6 +96,9 @@ class Architecture:
     """The input's size is part of the graph: its canvas is fixed or a letterbox."""
     available: Callable[[Mapping[str, Option], int], int] = _none_available
     """From options and classes: how many candidates a detector returns (A)."""
+    detection: Callable[[Mapping[str, Option]], Mapping[str, Any]] = _nothing_follows
+    """From the options: protobuf JSON of the `DetectionRule` fields that follow from
+    them. Laid over the style's, under the recipe's."""
     operators: Callable[[Mapping[str, Option]], tuple[str, ...]] = _portable
     """From the options: ONNX operators that not every backend runs."""
     shown: Mapping[str, tuple[str, int]] = field(
@@ -80,6 +106,11 @@ class Architecture:
     )
     """Options that weights do show after all: own key and axis of that length. A file
     that shows another value is refused with the value to set."""
+    anchors: Callable[
+        [Mapping[str, Option], Mapping[str, Tensor]], Mapping[str, Tensor]
+    ] = _none_stored
+    """From the options and a file: by key, the anchors that training code would have
+    stored with them. A file that has others is refused."""
     has_status: Callable[[Mapping[str, Option]], bool] = _never
     """From the options: whether a detector has the output `status`."""
     split: Callable[[nn.Module], SplitNetwork] | None = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spinert.export.architecture import CLASSIFIER, DETECTOR, SplitNetwork
 from spinert.export.errors import RecipeError
-from spinert.export.loading import Member, loaded_member
+from spinert.export.loading import Member, loaded_member, untrained_tensors
 from spinert.export.members import OpenedMember, OpenedRecipe
 from spinert.export.networks.detector import DetectorGraph
 from spinert.export.networks.ensemble import ClassifierEnsemble
@@ -30,7 +30,13 @@ from spinert.export.untrained.calibration import Calibration
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.agreement import Answer
 
-__all__ = ["Graph", "NetworkGraph", "classifier_graph", "detector_graph"]
+__all__ = [
+    "Graph",
+    "NetworkGraph",
+    "classifier_graph",
+    "detector_graph",
+    "untrained_checkpoints",
+]
 
 _FREE_CANVASES: Final = frozenset({"shortest_edge", "native"})
 
@@ -231,3 +237,22 @@ def detector_graph(
     )
     cut = None if architecture.split is None else architecture.split(member.network)
     return Graph(module=module.eval(), spec=spec, members=(member,), cut=cut)
+
+
+def untrained_checkpoints(
+    opened: OpenedRecipe, bundle: pb.Bundle, role: str, frames: Sequence[NetworkFrame]
+) -> dict[str, dict[str, Tensor]]:
+    """Return, by member of a role, what a checkpoint with untrained weights holds.
+
+    The keys are those of the member's style, the weights those that
+    `checkpoint = "untrained:SEED"` stands for.
+    """
+    source = _source(opened, bundle, role, frames)
+    members = opened.classifiers if role == CLASSIFIER else (opened.detector,)
+    classes = len(bundle.classes)
+    return {
+        member.recipe.name: untrained_tensors(
+            member, classes, source.calibration(member.recipe.seed or 0)
+        )
+        for member in members
+    }

@@ -15,13 +15,14 @@ from spinert.export.checkpoints.mapping import (
     own_tensors,
 )
 from spinert.export.checkpoints.recognition import check_shown_options, recognised
+from spinert.export.checkpoints.stored import check_anchors
 from spinert.export.checkpoints.style import Option
 from spinert.export.errors import CheckpointError
 from spinert.export.members import OpenedMember, OpenedRecipe
 from spinert.export.untrained.calibration import Calibration
 from spinert.proto import bundle_pb2 as pb
 
-__all__ = ["Member", "check_files", "loaded_member"]
+__all__ = ["Member", "check_files", "loaded_member", "untrained_tensors"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +34,16 @@ class Member:
     record: pb.CheckpointRecord
 
 
-def _seeded_tensors(
+def untrained_tensors(
     opened: OpenedMember, classes: int, calibration: Calibration
 ) -> dict[str, Tensor]:
-    """Return untrained weights, spelled as a file of this style would."""
+    """Return untrained weights, spelled as a file of this style would.
+
+    Args:
+        opened: Which network; what its file holds does not count.
+        classes: Of the bundle.
+        calibration: Frames, by which the activations of each layer are scaled.
+    """
     network = opened.architecture.build(opened.options, classes)
     opened.architecture.calibrate(network, calibration)
     state = network.state_dict()
@@ -54,7 +61,9 @@ def _own_tensors(
     except CheckpointError as error:
         hint = recognised(tensors, opened.known, asked=asked)
         raise CheckpointError(f"{error}{hint}") from error
-    check_shown_options(own, opened.architecture, opened.options, source)
+    architecture, style, options = opened.architecture, opened.style, opened.options
+    check_shown_options(own, architecture, options, source)
+    check_anchors(tensors, architecture, style, options, source)
     return own
 
 
@@ -94,7 +103,7 @@ def loaded_member(
     source, style = opened.recipe.checkpoint, opened.style
     tensors, seed = opened.tensors, opened.recipe.seed
     if tensors is None:
-        tensors = _seeded_tensors(opened, classes, calibration(seed or 0))
+        tensors = untrained_tensors(opened, classes, calibration(seed or 0))
     network = opened.architecture.build(opened.options, classes)
     own = _own_tensors(opened, tensors, network)
     load_strictly(network, opened.architecture.adapt(own), style, source)

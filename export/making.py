@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +16,12 @@ import torch
 from spinert.export.architecture import CLASSIFIER, DETECTOR, Architecture
 from spinert.export.bundle_writer import write_outputs
 from spinert.export.cache_fragment import fragment
+from spinert.export.deviation import Asked, deviations
 from spinert.export.golden import GoldenImage, golden_images
 from spinert.export.graphs import NetworkGraph, classifier_graph, detector_graph
 from spinert.export.half.form import write_half_form
 from spinert.export.members import OpenedRecipe, opened_recipe
+from spinert.export.network_files import split_files
 from spinert.export.parity import Golden, Measured, measured_parity
 from spinert.export.plan import bundle_from_recipe
 from spinert.export.preprocess import network_frame
@@ -88,12 +91,15 @@ class NetworkMaking:
         """Prepare its golden frames.
 
         Args:
-            plan: Stays as it is.
+            plan: Stays as it is; weights are held until the network is built, and
+                those of other roles not at all.
             role: Of the network.
             folder: Where its files go, under their paths in the bundle.
             report: Called at the start of each step.
         """
-        self._plan, self._role, self._folder = plan, role, folder
+        others = {CLASSIFIER, DETECTOR} - {role}
+        self._plan = replace(plan, opened=plan.opened.without_weights(*others))
+        self._role, self._folder = role, folder
         self._report = report
         self._bundle = pb.Bundle()
         self._bundle.CopyFrom(plan.bundle)
@@ -111,19 +117,14 @@ class NetworkMaking:
             ExportError: It cannot be built or converted, or answers otherwise.
         """
         self._report("weights", 0.0)
-        build = _GRAPHS[self._role]
-        graph = build(self._plan.opened, self._bundle, self._frames)
-        self._report("converting to ONNX", 0.15)
-        path = self._write(self._network.file, graph.onnx(self._frames))
-        self._split(graph)
-        self._report("reference outputs", 0.4)
-        self._references = [graph.answer(frame) for frame in self._frames]
-        self._record_golden()
+        reference = self._convert()
+        # PyTorch's programs hold each other, and the weights, in cycles.
+        gc.collect()
         self._report("comparing ONNX Runtime with the reference", 0.45)
         rule = rule_from_bundle(self._bundle, self._role, FP32)
+        path = self._folder / self._network.file
         measured = measured_parity(path, self._golden, rule)
-        self._record_parity(graph.reference, measured)
-        self._bundle.provenance.checkpoints.extend(graph.records)
+        self._record_parity(reference, measured)
 
     def make_half(self) -> None:
         """Add the float16 form, where the recipe asks for one.
@@ -157,25 +158,41 @@ class NetworkMaking:
             batch_sizes=self._plan.recipe.golden.batch_sizes,
         )
 
+    def _convert(self) -> str:
+        """Write the network as ONNX, and its answers; return what gave the answers."""
+        opened = self._plan.opened
+        graph = _GRAPHS[self._role](opened, self._bundle, self._frames)
+        # The network has its own copy of the weights from here.
+        self._plan = replace(self._plan, opened=opened.without_weights(self._role))
+        del opened
+        self._report("converting to ONNX", 0.15)
+        self._write(self._network.file, graph.onnx(self._frames))
+        self._split(graph)
+        self._report("reference outputs", 0.4)
+        self._references = [graph.answer(frame) for frame in self._frames]
+        self._record_golden()
+        if self._role == DETECTOR:
+            self._record_deviations(graph)
+        self._bundle.provenance.checkpoints.extend(graph.records)
+        return graph.reference
+
     def _split(self, graph: NetworkGraph) -> None:
         """Write the halves of a network that suppresses its own proposals."""
         models = graph.split(self._frames)
         if models is None:
             return
         network = self._network
-        stem = network.file.removesuffix(".onnx")
-        network.split.proposals = f"{stem}.proposals.onnx"
-        network.split.regions = f"{stem}.regions.onnx"
+        files = split_files(network.file)
+        network.split.proposals, network.split.regions = files
         network.split.nms_iou = models.cut.nms_iou
         network.split.max_proposals = models.cut.max_proposals
         self._write(network.split.proposals, models.proposals)
         self._write(network.split.regions, models.regions)
 
-    def _write(self, file: str, model: Any) -> Path:
+    def _write(self, file: str, model: Any) -> None:
         path = self._folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(model.SerializeToString(deterministic=True))
-        return path
 
     def _record_golden(self) -> None:
         recorded = self._bundle.golden.frames
@@ -187,6 +204,15 @@ class NetworkMaking:
             case.height, case.width = frame.image.shape[1:]
             case.outputs = f"golden/{golden.name}.{self._role}.npz"
             write_outputs(self._folder / case.outputs, outputs)
+
+    def _record_deviations(self, graph: NetworkGraph) -> None:
+        plan, given = self._plan, (self._plan.images, self._frames, self._references)
+        asked = [
+            Asked(shape=image.stored.shape, frame=frame, answer=answer)
+            for image, frame, answer in zip(*given, strict=True)
+        ]
+        found = deviations(graph, plan.opened.detector, asked, self._bundle)
+        self._network.deviations.extend(found)
 
     def _record_parity(self, reference: str, measured: Measured) -> None:
         parity = self._network.parity

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor
 
 from spinert.export.architecture import CLASSIFIER, DETECTOR, Architecture
-from spinert.export.checkpoints.reader import read_tensors, sha256_from_file
+from spinert.export.checkpoints.reader import (
+    Checkpoint,
+    read_checkpoint,
+    sha256_from_file,
+)
 from spinert.export.checkpoints.recognition import recognised, style_of_file
+from spinert.export.checkpoints.statistics import pixel_statistics
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.errors import CheckpointError, RecipeError
 from spinert.export.families.onnx_import import ONNX, onnx_architecture
 from spinert.export.onnx_import.imported import ImportedFile
 from spinert.export.onnx_import.reading import model_from_file
+from spinert.export.onnx_import.running import check_weights
+from spinert.export.options import checked_options
 from spinert.export.recipe import MemberRecipe, Recipe
 from spinert.proto import bundle_pb2 as pb
 
@@ -25,9 +33,6 @@ __all__ = [
     "network_defaults",
     "opened_recipe",
 ]
-
-# What detectron2 before 2021 stores of its preprocessing beside the weights.
-_STATISTICS: Final = (("pixel_mean", "mean"), ("pixel_std", "std"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +53,23 @@ class OpenedMember:
     """Every architecture: names what a file looks like that does not fit."""
     imported: ImportedFile | None = None
     """The file itself, where it is an ONNX file."""
+    wrappers: tuple[str, ...] = ()
+    """Keys of the file under which the tensors lay, the outermost first."""
+    statistics: Mapping[str, list[float]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    """Mean and deviation of pixels, where the file has them."""
+    threshold: float | None = None
+    """Operating point, where the file has one."""
 
     @property
-    def statistics(self) -> dict[str, list[float]]:
-        """Mean and deviation of pixels, where the file has them."""
-        found = self.tensors or {}
+    def approximated(self) -> dict[str, Option]:
+        """The style's values of the approximating options that have another one."""
+        originals = {**self.architecture.options, **self.style.options}
         return {
-            name: found[key].flatten().tolist()
-            for key, name in _STATISTICS
-            if key in found and self.style.ignored(key)
+            name: originals[name]
+            for name in sorted(self.architecture.approximations)
+            if self.options[name] != originals[name]
         }
 
     @property
@@ -65,11 +78,22 @@ class OpenedMember:
         done = self.imported.read.notes if self.imported else ()
         return [
             *done,
+            *([f"weights under {'.'.join(self.wrappers)}"] if self.wrappers else ()),
             *(
                 f"pixel {name} {values} is the checkpoint's own"
                 for name, values in self.statistics.items()
             ),
+            *([] if self.threshold is None else [self._threshold_note()]),
         ]
+
+    def _threshold_note(self) -> str:
+        """Say what the file tells, and where a recipe would."""
+        field_of_role = {
+            CLASSIFIER: "bundle.decision.threshold",
+            DETECTOR: "bundle.networks.detector.detection.score_floor",
+        }
+        stated = f"the recipe's {field_of_role[self.role]} decides"
+        return f"threshold {self.threshold:g} lies beside the weights; {stated}"
 
     def record(self) -> pb.CheckpointRecord:
         """Return what the bundle says of this file."""
@@ -97,6 +121,17 @@ class OpenedRecipe:
         """The classifiers, then the detector."""
         return (*self.classifiers, self.detector)
 
+    def without_weights(self, *roles: str) -> OpenedRecipe:
+        """Return all but the tensors of these roles: a detector's are 0.4 GB."""
+
+        def emptied(member: OpenedMember) -> OpenedMember:
+            return replace(member, tensors={}) if member.role in roles else member
+
+        return OpenedRecipe(
+            classifiers=tuple(emptied(member) for member in self.classifiers),
+            detector=emptied(self.detector),
+        )
+
 
 def _architecture_of(
     member: MemberRecipe, role: str, architectures: Mapping[str, Architecture]
@@ -114,22 +149,24 @@ def _architecture_of(
 def _options(
     member: MemberRecipe, architecture: Architecture, style: Style
 ) -> dict[str, Option]:
-    """Merge defaults, the style's and the recipe's settings, strictly typed."""
-    options = {**architecture.options, **style.options}
-    for key, value in member.options.items():
-        if key not in options:
-            known = ", ".join(sorted(options))
-            raise RecipeError(f"{member.name}: no option {key!r}; one of {known}")
-        kind = type(options[key])
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
-            message = f"{member.name}: option {key!r} must be of type {kind.__name__}"
-            raise RecipeError(message)
-        if isinstance(value, int | float) and value < 0:
-            raise RecipeError(f"{member.name}: option {key!r} must not be negative")
-        options[key] = value
+    """Merge defaults, the style's and the recipe's settings, and check them."""
+    defaults = {**architecture.options, **style.options}
+    limits = architecture.limits
+    options = checked_options(member.options, defaults, limits, member.name)
+    if conflict := architecture.conflict(options):
+        raise RecipeError(f"{member.name}: {conflict}")
     return options
+
+
+def _read(recipe: Recipe, member: MemberRecipe) -> tuple[Checkpoint | None, str]:
+    """Return what the file holds and its SHA-256; nothing for untrained weights."""
+    if member.seed is None:
+        path = recipe.folder / member.checkpoint
+        return read_checkpoint(path, member.wrapper), sha256_from_file(path)
+    if member.wrapper is not None:
+        message = "untrained weights lie in no file; remove wrapper"
+        raise RecipeError(f"{member.name}: {message}")
+    return None, ""
 
 
 def _style(
@@ -166,7 +203,9 @@ def _opened_onnx(
         raise RecipeError(f'{member.name}: architecture "{ONNX}" {message}')
     path = recipe.folder / member.checkpoint
     where = "detector" if role == DETECTOR else f"classifier {member.name}"
-    file = ImportedFile(read=model_from_file(path), mapping=member.mapping, where=where)
+    read = model_from_file(path)
+    check_weights(read.model, read.name)
+    file = ImportedFile(read=read, mapping=member.mapping, where=where)
     architecture = onnx_architecture(file, role)
     return OpenedMember(
         recipe=member,
@@ -193,11 +232,8 @@ def _opened(
         message = f'only architecture "{ONNX}" has a mapping; remove it'
         raise RecipeError(f"{member.name}: {message}")
     architecture = _architecture_of(member, role, architectures)
-    tensors, sha256 = None, ""
-    if member.seed is None:
-        path = recipe.folder / member.checkpoint
-        tensors = read_tensors(path, member.wrapper)
-        sha256 = sha256_from_file(path)
+    checkpoint, sha256 = _read(recipe, member)
+    tensors = checkpoint.tensors if checkpoint else None
     style = _style(member, architecture, tensors, architectures)
     return OpenedMember(
         recipe=member,
@@ -208,6 +244,9 @@ def _opened(
         tensors=tensors,
         sha256=sha256,
         known=architectures,
+        wrappers=checkpoint.wrappers if checkpoint else (),
+        threshold=checkpoint.threshold if checkpoint else None,
+        statistics=pixel_statistics(tensors or {}, style, member.checkpoint),
     )
 
 

@@ -200,5 +200,10 @@ def onnx_from_torch(
         warnings.simplefilter("ignore", category=FutureWarning)
         program = traced_program(network, example, spec)
     model = _cleaned(program.model_proto, spec)
+    # The optimizer's rules live as long as this process and hold the graph they saw
+    # last. Without its weights it is small; filters from before a norm was folded
+    # into them are out of reach.
+    for value in program.model.graph.initializers.values():
+        value.const_value = None
     check_graph(model, spec)
     return model

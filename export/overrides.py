@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from spinert.export.errors import RecipeError
+from spinert.export.options import MAX_TOP_K
 from spinert.proto import bundle_pb2 as pb
 
 __all__ = ["check_network", "check_selection", "override"]
@@ -20,6 +21,7 @@ _DERIVED: Final = {
     "bundle": {"files", "format", "golden", "provenance"},
     "network": {
         "architecture",
+        "deviations",
         "forms",
         "import_options",
         "members",
@@ -30,7 +32,6 @@ _DERIVED: Final = {
         "split",
     },
 }
-_MAX_TOPK: Final = 3840  # of TensorRT's TopK layer
 
 
 def _derived(message: Message) -> set[str]:
@@ -132,5 +133,5 @@ def check_selection(detector: pb.Network, available: int) -> None:
     where = "bundle.networks.detector.detection.candidates"
     if count > available:
         raise RecipeError(f"{where}: the detector returns only {available}")
-    if _MAX_TOPK < count < available:
-        raise RecipeError(f"{where}: up to {_MAX_TOPK}, or 0 for all {available}")
+    if MAX_TOP_K < count < available:
+        raise RecipeError(f"{where}: up to {MAX_TOP_K}, or 0 for all {available}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,20 @@ class Run:
     answer: Answer
 
 
+_WAY_OUT: Final = (
+    'the bundle is not written; set [golden] images = "phantoms" for weights that '
+    "know radiographs alone, else report it with the recipe"
+)
+
+
+def _place(gap: Difference) -> str:
+    """Say at which element an output differs most, where there is one."""
+    if not gap.index:
+        return ""
+    place = ", ".join(str(i) for i in gap.index)
+    return f", most at [{place}]: {gap.actual:.6g} instead of {gap.expected:.6g}"
+
+
 def _mate(frame: NetworkFrame, part: float) -> NetworkFrame:
     image = mate_image(frame.image, (frame.height, frame.width), part)
     return replace(frame, image=image)
@@ -113,10 +127,10 @@ def measured_parity(model: Path, golden: Golden, rule: AgreementRule) -> Measure
     for run in runs_of(session, golden):
         tally.add(run, golden.references[run.frame])
         for name in filter(tally.misses, tally.worst):
-            told = tally.told(name, rule.tolerances[name])
-            raise ParityError(
-                f"{model.name}: {run.where}: {told}; the bundle is not written"
-            )
+            # No run before it missed, so that the worst is of this one.
+            told = tally.told(name, rule.tolerances[name]) + _place(tally.worst[name])
+            where = f"golden frame-{run.frame + 1}, {run.where}"
+            raise ParityError(f"{model.name}: {where}: {told}; {_WAY_OUT}")
     return tally.measured()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -78,11 +78,20 @@ class _Export:
     """One export in progress."""
 
     plan: ExportPlan
+    """Without the weights of the networks whose making has begun."""
     folder: Path
     progress: _Progress
     cache: ExportCache | None
     parts: dict[str, pb.Bundle] = field(default_factory=dict)
     """What each network that is done adds to the bundle."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """See `key`."""
+
+    def key(self, role: str) -> str:
+        """Return the hash of what decides a network, computed when first asked for."""
+        if role not in self.keys:
+            self.keys[role] = plan_key(self.plan, role)
+        return self.keys[role]
 
     def networks(self, *, beside: bool) -> None:
         """Take each network from the cache, or make it and keep it there.
@@ -116,7 +125,7 @@ class _Export:
     def _take(self, role: str) -> None:
         if self.cache is None:
             return
-        kept = self.cache.lookup(plan_key(self.plan, role), self.folder)
+        kept = self.cache.lookup(self.key(role), self.folder)
         if kept is not None:
             self.parts[role] = kept
             self.progress.of(role)("kept from an earlier export", 1.0)
@@ -130,17 +139,18 @@ class _Export:
                     recipe=self.plan.recipe,
                     role=role,
                     folder=folders[role],
-                    key=plan_key(self.plan, role),
+                    key=self.key(role),
                     threads=threads,
                 )
                 workers[role] = NetworkWorker(order, self.progress.of(role))
+                self._let_go(role)
 
             def report(text: str, fraction: float) -> None:
                 self.progress.of(last)(text, fraction)
                 for worker in workers.values():
                     worker.follow()
 
-            making = NetworkMaking(self.plan, last, folders[last], report)
+            making = self._making(last, folders[last], report)
             making.make_single()
             # Half precision takes the most memory: it has the machine for itself.
             for role, worker in workers.items():
@@ -149,17 +159,27 @@ class _Export:
             self._finish(last, making.made(), folders[last])
 
     def _make(self, role: str, folder: Path) -> None:
-        making = NetworkMaking(self.plan, role, folder, self.progress.of(role))
+        making = self._making(role, folder, self.progress.of(role))
         making.make_single()
         making.make_half()
         self._finish(role, making.made(), folder)
+
+    def _making(self, role: str, folder: Path, report: Report) -> NetworkMaking:
+        """Hand the weights of a network over to its making."""
+        making = NetworkMaking(self.plan, role, folder, report)
+        self._let_go(role)
+        return making
+
+    def _let_go(self, role: str) -> None:
+        opened = self.plan.opened.without_weights(role)
+        self.plan = replace(self.plan, opened=opened)
 
     def _finish(self, role: str, part: pb.Bundle, folder: Path) -> None:
         """Keep a network and move its files into the bundle."""
         made = sorted(path for path in folder.rglob("*") if path.is_file())
         names = [path.relative_to(folder).as_posix() for path in made]
         if self.cache is not None:
-            self.cache.store(plan_key(self.plan, role), part, folder, names)
+            self.cache.store(self.key(role), part, folder, names)
         for path, name in zip(made, names, strict=True):
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -235,11 +255,13 @@ def export_bundle(
             progress=_Progress(tell=progress),
             cache=resources.cache,
         )
+        # What is done with is let go of there, and must not be held here.
+        del plan
         work.golden()
         can_travel = architectures is ARCHITECTURES
         work.networks(beside=resources.workers > 1 and can_travel)
         work.provenance()
         progress("writing bundle.json", sum(_SHARES.values()))
-        write_index(plan.bundle, folder)
+        write_index(work.plan.bundle, folder)
     progress("done", 1.0)
-    return plan.bundle
+    return work.plan.bundle

@@ -7,7 +7,8 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,6 @@ from spinert.export.making import (
     export_plan,
     torch_threads,
 )
-from spinert.export.members import OpenedMember, OpenedRecipe
 from spinert.export.recipe import Recipe
 from spinert.proto import bundle_pb2 as pb
 
@@ -154,6 +154,8 @@ def _without_interrupts() -> Iterator[None]:
     It goes to all processes of a terminal, and a new one inherits what is blocked:
     the one that waits for the others ends them in order.
     """
+    # Started with the first process, it would take the block off before that starts.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -177,26 +179,17 @@ def _fragment(order: WorkOrder, sender: Connection) -> pb.Bundle:
     def report(text: str, fraction: float) -> None:
         sender.send(_Step(text, fraction))
 
-    plan = export_plan(order.recipe, ARCHITECTURES)
-    if plan_key(plan, order.role) != order.key:
-        message = "a file of the recipe was changed during the export; export again"
-        raise CheckpointError(f"{order.role}: {message}")
-    opened = _without_others(plan.opened, order.role)
-    plan = replace(plan, opened=opened)
+    making = _making(order, report)
     with torch_threads(order.threads):
-        making = NetworkMaking(plan, order.role, order.folder, report)
         making.make_single()
         making.make_half()
     return making.made()
 
 
-def _without_others(opened: OpenedRecipe, role: str) -> OpenedRecipe:
-    """Let go of the weights that another process has use for."""
-
-    def emptied(member: OpenedMember) -> OpenedMember:
-        return member if member.role == role else replace(member, tensors={})
-
-    return OpenedRecipe(
-        classifiers=tuple(emptied(member) for member in opened.classifiers),
-        detector=emptied(opened.detector),
-    )
+def _making(order: WorkOrder, report: Report) -> NetworkMaking:
+    """Read the files; the making alone holds what they contain."""
+    plan = export_plan(order.recipe, ARCHITECTURES)
+    if plan_key(plan, order.role) != order.key:
+        message = "a file of the recipe was changed during the export; export again"
+        raise CheckpointError(f"{order.role}: {message}")
+    return NetworkMaking(plan, order.role, order.folder, report)

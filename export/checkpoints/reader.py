@@ -14,7 +14,9 @@ import argparse
 import hashlib
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -24,11 +26,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from spinert.export.checkpoints.beside import threshold_beside
 from spinert.export.checkpoints.pickled_values import RefusedPickle
 from spinert.export.checkpoints.restricted_pickle import content_from_pickle
 from spinert.export.errors import CheckpointError
 
-__all__ = ["WRAPPERS", "read_tensors", "sha256_from_file"]
+__all__ = [
+    "WRAPPERS",
+    "Checkpoint",
+    "read_checkpoint",
+    "read_tensors",
+    "sha256_from_file",
+]
 
 WRAPPERS: Final = ("model", "model_state_dict", "state_dict", "state_dict_ema")
 """Keys under which training code stores the weights."""
@@ -38,6 +47,17 @@ _PREFIXES: Final = ("module.", "model.")
 _UNPREFIXED: Final = frozenset({"anchors.boxes"})
 _MAX_WRAPPERS: Final = 8
 """Deeper nesting is no wrapping; a hostile file can even contain itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What was read of a file."""
+
+    tensors: dict[str, torch.Tensor]
+    wrappers: tuple[str, ...]
+    """Keys under which they lay, the outermost first; empty where they lay bare."""
+    threshold: float | None
+    """Operating point that lies beside them."""
 
 
 def _allowed_globals() -> list[Any]:
@@ -66,6 +86,17 @@ def _safetensors(path: Path) -> object:
         raise CheckpointError(message) from error
 
 
+def _is_torchscript(path: Path) -> bool:
+    """Tell by the names in an archive; weights alone have neither."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.partition("/")[2] for name in archive.namelist()]
+    except Exception:  # a damaged or hostile file may raise anything
+        return False
+    has_code = any(name.startswith("code/") for name in names)
+    return has_code and "constants.pkl" in names
+
+
 def _torch_file(path: Path) -> object:
     try:
         allowed = torch.serialization.safe_globals(_allowed_globals())
@@ -81,6 +112,11 @@ def _torch_file(path: Path) -> object:
         raise CheckpointError(message) from error
     except Exception as error:  # a damaged or hostile file may raise anything
         message = f"{path.name}: damaged or not a PyTorch file; copy it again"
+        if _is_torchscript(path):
+            message = (
+                f"{path.name}: a TorchScript program, which is not run; save the "
+                "state_dict() of the model it was made of"
+            )
         raise CheckpointError(message) from error
 
 
@@ -126,21 +162,39 @@ def _content(path: Path) -> object:
     return reader(path)
 
 
-def _unwrapped(content: object, name: str, wrapper: str | None) -> Mapping[Any, Any]:
-    """Descend to the mapping that holds the tensors."""
+def _next_wrapper(inner: list[str], name: str, wrapper: str | None) -> str:
+    """Return the one of several keys under which to go on."""
+    if wrapper is not None and wrapper in inner:
+        return wrapper
+    if len(inner) == 1:
+        return inner[0]
+    found = ", ".join(inner)
+    raise CheckpointError(f'{name}: weights under {found}; choose with wrapper = "..."')
+
+
+def _check_wrapper(taken: list[str], name: str, wrapper: str | None) -> None:
+    """Refuse other weights than the recipe asks for."""
+    if wrapper is None or wrapper in taken:
+        return
+    others = f"only {', '.join(taken)}" if taken else "the weights lie in it bare"
+    way_out = f'remove wrapper = "{wrapper}" if these are meant'
+    raise CheckpointError(f"{name}: holds no {wrapper}, {others}; {way_out}")
+
+
+def _unwrapped(
+    content: object, name: str, wrapper: str | None
+) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
+    """Descend to the mapping that holds the tensors; return the keys on the way too."""
+    taken: list[str] = []
     for _ in range(_MAX_WRAPPERS):
         if not isinstance(content, Mapping):
             break
         inner = [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
-        if wrapper is not None and wrapper in inner:
-            inner = [wrapper]
         if not inner:
-            return content
-        if len(inner) > 1:
-            found = ", ".join(inner)
-            message = f'{name}: weights under {found}; choose with wrapper = "..."'
-            raise CheckpointError(message)
-        content = content[inner[0]]
+            _check_wrapper(taken, name, wrapper)
+            return content, tuple(taken)
+        taken.append(_next_wrapper(inner, name, wrapper))
+        content = content[taken[-1]]
     raise CheckpointError(f"{name}: holds no state dict; save model.state_dict()")
 
 
@@ -155,19 +209,20 @@ def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tenso
     return tensors
 
 
-def read_tensors(path: Path, wrapper: str | None = None) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint under their keys, unwrapped.
+def read_checkpoint(path: Path, wrapper: str | None = None) -> Checkpoint:
+    """Return the tensors of a file under their keys, unwrapped.
 
     Args:
         path: `.safetensors`, a PyTorch file (`.pth`, `.pt`, `.ckpt`, ...), or a
             pickle of arrays (`.pkl`).
-        wrapper: Which of `WRAPPERS` to take where a file has several.
+        wrapper: Which of `WRAPPERS` to take; None: the only one, if there is any.
 
     Raises:
         CheckpointError: The file is missing, damaged, of another kind, holds
-            objects outside the allow-list, or no state dict.
+            objects outside the allow-list, no state dict, or no such wrapper.
     """
-    mapping = _unwrapped(_content(path), path.name, wrapper)
+    content = _content(path)
+    mapping, wrappers = _unwrapped(content, path.name, wrapper)
     tensors: dict[str, torch.Tensor] = {}
     for key, value in mapping.items():
         if isinstance(value, np.ndarray):
@@ -181,4 +236,13 @@ def read_tensors(path: Path, wrapper: str | None = None) -> dict[str, torch.Tens
         tensors[key] = value
     if not tensors:
         raise CheckpointError(f"{path.name}: the state dict is empty")
-    return _without_prefixes(tensors)
+    return Checkpoint(
+        tensors=_without_prefixes(tensors),
+        wrappers=wrappers,
+        threshold=threshold_beside(content, wrappers),
+    )
+
+
+def read_tensors(path: Path, wrapper: str | None = None) -> dict[str, torch.Tensor]:
+    """Return the tensors of `read_checkpoint` alone."""
+    return read_checkpoint(path, wrapper).tensors

@@ -32,13 +32,17 @@ def source_keys(architecture: Architecture, style: Style) -> frozenset[str]:
     return frozenset(style.source_key(key) for key in own_keys(network))
 
 
+def _recognisable(architecture: Architecture) -> list[Style]:
+    return [style for style in architecture.styles if not style.by_name]
+
+
 def _marked(
     tensors: Mapping[str, Tensor], architectures: Mapping[str, Architecture]
 ) -> list[_Layout]:
     return [
         (name, architecture, style)
         for name, architecture in architectures.items()
-        for style in architecture.styles
+        for style in _recognisable(architecture)
         if style.source_key(style.marker) in tensors
     ]
 
@@ -67,7 +71,7 @@ def style_of_file(
         CheckpointError: None is, so the file is of another architecture; or several fit
             equally well, and their settings differ in what no key tells.
     """
-    first = style_from_tensors(tensors, architecture.styles, source)
+    first = style_from_tensors(tensors, _recognisable(architecture), source)
     marked = _marked(tensors, {"": architecture})
     if len(marked) == 1:
         return first

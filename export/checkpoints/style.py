@@ -38,3 +38,7 @@ class Style:
     that come with this layout. Laid over the preset, under the recipe."""
     ignored: Callable[[str], bool] = _none
     """Tells which keys of the file hold no weight, such as anchors."""
+    by_name: bool = False
+    """Has the keys of another layout: taken only where a recipe names it."""
+    asks: tuple[str, ...] = ()
+    """Fields of `DetectionRule` that nothing tells: the recipe has to state them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,14 @@ def _torchvision_old(key: str) -> str:
     return re.sub(r"(\.denselayer\d+\.)(norm|conv)([12])\.", r"\1\2.\3.", key)
 
 
+_IMAGENET: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        # (0.485, 0.456, 0.406; 0.229, 0.224, 0.225) times 255, in RGB order.
+        "input": {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+    }
+)
+"""Of torchvision's published weights, and of what was fine-tuned from them."""
+
 _MARKER: Final = "backbone.block1.denselayer1.norm1.weight"
 
 VINDR_DENSENET: Final = Style(
@@ -61,13 +69,16 @@ VINDR_DENSENET: Final = Style(
     marker=_MARKER,
     options=MappingProxyType({"final_relu": False}),
 )
-"""vinbigdata-medical/vindr-spinexr, spine/classification: no ReLU after norm5."""
+"""vinbigdata-medical/vindr-spinexr, spine/classification: no ReLU after norm5.
+
+Its pixel statistics are the preset's: code and paper differ in them."""
 
 TORCHVISION_DENSENET: Final = Style(
     name="torchvision",
     source_key=_torchvision,
     marker=_MARKER,
     options=MappingProxyType({"final_relu": True}),
+    network=_IMAGENET,
 )
 """torchvision.models.densenet: ReLU after norm5."""
 
@@ -76,6 +87,7 @@ TORCHVISION_DENSENET_OLD: Final = Style(
     source_key=_torchvision_old,
     marker=_MARKER,
     options=MappingProxyType({"final_relu": True}),
+    network=_IMAGENET,
 )
 """The same, with the key form of torchvision's published weights (`norm.1`)."""
 

@@ -10,14 +10,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from spinert.export.checkpoints.style import Option
-from spinert.export.errors import RecipeError
-
 __all__ = [
     "CLASS_WISE",
     "DETECTRON2_INPUT",
     "TORCHVISION_INPUT",
-    "has_background_first",
 ]
 
 _EDGE: Final[Mapping[str, Any]] = MappingProxyType(
@@ -64,20 +60,3 @@ CLASS_WISE: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Post-processing of both projects; torchvision's RetinaNet returns 300 detections."""
-
-
-def has_background_first(options: Mapping[str, Option], *, other: str) -> bool:
-    """Tell whether class 0 of a head is the background.
-
-    Args:
-        options: `background` is "first" or `other`.
-        other: What else this family knows.
-
-    Raises:
-        RecipeError: The option is neither.
-    """
-    background = options["background"]
-    if background not in ("first", other):
-        message = f"option 'background': {background!r} is not one of first, {other}"
-        raise RecipeError(message)
-    return background == "first"

@@ -18,19 +18,19 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from spinert.export.architecture import DETECTOR, Architecture
 from spinert.export.checkpoints.style import Option, Style, same_key
-from spinert.export.errors import RecipeError
+from spinert.export.families.stored_anchors import EFFDET_ANCHORS, effdet_anchors
 from spinert.export.networks.bifpn import BiFPNSpec
 from spinert.export.networks.efficientdet import (
-    MAX_TOP_K,
     AnchorShapes,
     EfficientDet,
     EfficientDetSpec,
 )
 from spinert.export.networks.efficientnet import EFFICIENTNETS
+from spinert.export.options import BN_EPS, SELECTABLE, Limit, between
 from spinert.export.untrained.efficientdet import calibrate_efficientdet
 
 __all__ = ["ENTRIES", "PLAIN", "PLAIN_BACKBONE", "Level", "efficientdet"]
@@ -92,7 +92,7 @@ def _level_first(key: str) -> str:
 
 
 def _is_anchor_table(key: str) -> bool:
-    return key == "anchors.boxes"
+    return key == EFFDET_ANCHORS
 
 
 def _network(edge: int) -> Mapping[str, Any]:
@@ -149,35 +149,46 @@ def _styles(level: Level) -> tuple[Style, ...]:
     return tuple(styles)
 
 
+_MAX_SHAPES: Final = 16
+
+
 def _shapes(text: str) -> tuple[tuple[float, float], ...]:
-    """Read "1x1 1.4x0.7": width and height of each anchor."""
+    """Read "1x1 1.4x0.7": width and height of each anchor; () if it says no such."""
     pairs = [part.split("x") for part in text.split()]
     try:
         shapes = tuple((float(width), float(height)) for width, height in pairs)
     except ValueError:
-        shapes = ()
-    if not shapes or not all(0 < edge < 100 for shape in shapes for edge in shape):
-        message = f"anchor_shapes: {text!r}: write WIDTHxHEIGHT pairs, e.g. 1x1 1.4x0.7"
-        raise RecipeError(message)
-    return shapes
+        return ()
+    are_sizes = all(0.01 <= edge <= 100 for shape in shapes for edge in shape)
+    return shapes if are_sizes and len(shapes) <= _MAX_SHAPES else ()
 
 
-def _top_k(options: Mapping[str, Option]) -> int:
-    count = int(options["top_k"])
-    if count not in range(1, MAX_TOP_K + 1):
-        raise RecipeError(f"top_k: {count}: from 1 to {MAX_TOP_K}")
-    return count
+_LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
+    {
+        "backbone_bn_eps": BN_EPS,
+        "anchor_scale": between(0.01, 100),
+        "anchor_octaves": between(1, 16),
+        "anchor_shapes": Limit(
+            allows=lambda value: bool(_shapes(str(value))),
+            words=f"WIDTHxHEIGHT pairs, 1 to {_MAX_SHAPES}, e.g. 1x1 1.4x0.7",
+        ),
+        "top_k": SELECTABLE,
+    }
+)
 
 
 def _anchors(options: Mapping[str, Option]) -> AnchorShapes:
-    for name in ("anchor_octaves", "anchor_scale"):
-        if not options[name]:
-            raise RecipeError(f"{name}: must be above 0")
     return AnchorShapes(
         scale=float(options["anchor_scale"]),
         octaves=int(options["anchor_octaves"]),
         shapes=_shapes(str(options["anchor_shapes"])),
     )
+
+
+def _stored_anchors(
+    options: Mapping[str, Option], tensors: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    return effdet_anchors(_anchors(options), tensors)
 
 
 def _spec(
@@ -199,7 +210,7 @@ def _spec(
         pyramid=pyramid,
         anchors=_anchors(options),
         classes=classes,
-        top_k=_top_k(options),
+        top_k=int(options["top_k"]),
     )
 
 
@@ -211,7 +222,7 @@ def efficientdet(level: Level) -> Architecture:
         return EfficientDet(_spec(base, options, classes))
 
     def available(options: Mapping[str, Option], _classes: int) -> int:
-        return _top_k(options)
+        return int(options["top_k"])
 
     shapes = " ".join(f"{width:g}x{height:g}" for width, height in base.anchors.shapes)
     defaults: dict[str, Option] = {
@@ -227,9 +238,11 @@ def efficientdet(level: Level) -> Architecture:
         styles=_styles(level),
         calibrate=calibrate_efficientdet,
         options=MappingProxyType(defaults),
+        limits=_LIMITS,
         stride=STRIDE,
         fixed_size=True,
         available=available,
+        anchors=_stored_anchors,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from spinert.export.architecture import DETECTOR, Architecture, SplitNetwork
 from spinert.export.checkpoints.style import Option, Style
@@ -17,10 +17,11 @@ from spinert.export.families.detection_styles import (
     CLASS_WISE,
     DETECTRON2_INPUT,
     TORCHVISION_INPUT,
-    has_background_first,
 )
+from spinert.export.families.stored_anchors import early_buffers, stored_cell_anchors
 from spinert.export.networks.faster_rcnn import FasterRCNN, FasterRCNNSpec
 from spinert.export.networks.roi_align_operator import OPERATOR
+from spinert.export.options import BN_EPS, SELECTABLE, Limit, between, one_of
 from spinert.export.untrained.faster_rcnn import calibrate_faster_rcnn
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
 
 _FIRST_STAGE: Final = 2
 _RPN: Final = "proposal_generator.rpn_head."
+_GENERATOR: Final = "proposal_generator.anchor_generator"
 _HEAD: Final = "roi_heads.box_head."
 _RPN_CONV: Final = re.compile(r"^proposal_generator\.rpn_head\.conv\.(?:conv(\d)\.)?")
 _HEAD_CONV: Final = re.compile(r"^roi_heads\.box_head\.conv(\d)\.(norm\.)?")
@@ -78,12 +80,6 @@ def _torchvision_v2_key(key: str) -> str:
     return _torchvision_key(key)
 
 
-def _holds_no_weight(key: str) -> bool:
-    """Anchors and pixel statistics are buffers in detectron2 files before 2021."""
-    anchors = "proposal_generator.anchor_generator."
-    return key in {"pixel_mean", "pixel_std"} or key.startswith(anchors)
-
-
 _TORCHVISION_NETWORK: Final[Mapping[str, Any]] = MappingProxyType(
     {"input": dict(TORCHVISION_INPUT), "detection": dict(CLASS_WISE)}
 )
@@ -106,7 +102,7 @@ _TORCHVISION_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
 DETECTRON2_FASTER_RCNN: Final = Style(
     name="detectron2",
     marker=f"{_RPN}conv.weight",
-    ignored=_holds_no_weight,
+    ignored=early_buffers(_GENERATOR).__contains__,
     options=MappingProxyType(
         {
             "stride_in_1x1": True,
@@ -166,6 +162,36 @@ TORCHVISION_FASTER_RCNN_V2: Final = Style(
 """torchvision `fasterrcnn_resnet50_fpn_v2`."""
 
 
+_MIN_EDGE_PX: Final = between(0, 100)
+_LIMITS: Final[Mapping[str, Limit]] = MappingProxyType(
+    {
+        "frozen_bn_eps": BN_EPS,
+        "background": one_of("first", "last"),
+        # Even a chain through all boxes of a level settles in one round for each.
+        "nms_rounds": between(1, 1000),
+        "proposals": SELECTABLE,
+        "rpn_per_level": SELECTABLE,
+        "roi_sampling": between(0, 16),
+        "rpn_min_box_edge_px": _MIN_EDGE_PX,
+        "min_box_edge_px": _MIN_EDGE_PX,
+        "rpn_convs": between(1, 8),
+        "head_convs": between(0, 8),
+        "head_linears": between(1, 8),
+    }
+)
+
+
+def _conflict(options: Mapping[str, Option], levels: int) -> str:
+    """Refuse more proposals than the levels have boxes."""
+    wanted, each = int(options["proposals"]), int(options["rpn_per_level"])
+    if wanted <= levels * each:
+        return ""
+    return (
+        f"options.proposals = {wanted}: {levels} levels of options.rpn_per_level = "
+        f"{each} give {levels * each}; lower the one or raise the other"
+    )
+
+
 def _spec(
     base: FasterRCNNSpec, options: Mapping[str, Option], classes: int
 ) -> FasterRCNNSpec:
@@ -200,7 +226,7 @@ def _spec(
             linears=int(options["head_linears"]),
         ),
         classes=classes,
-        background_first=has_background_first(options, other="last"),
+        background_first=options["background"] == "first",
         min_box_edge_px=float(options["min_box_edge_px"]),
     )
 
@@ -225,6 +251,11 @@ def faster_rcnn(base: FasterRCNNSpec) -> Architecture:
     def available(options: Mapping[str, Option], classes: int) -> int:
         return _spec(base, options, classes).candidates
 
+    def anchors(
+        options: Mapping[str, Option], _tensors: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        return stored_cell_anchors(_GENERATOR, _spec(base, options, 1).rpn.anchors)
+
     def operators(options: Mapping[str, Option]) -> tuple[str, ...]:
         return (OPERATOR,) if _spec(base, options, 1).uses_operator else ()
 
@@ -247,9 +278,13 @@ def faster_rcnn(base: FasterRCNNSpec) -> Architecture:
                 "rpn_per_level": base.rpn.per_level,
             }
         ),
+        approximations=frozenset({"roi_sampling"}),
+        limits=_LIMITS,
+        conflict=lambda options: _conflict(options, len(base.rpn.anchors.strides)),
         stride=32,
         available=available,
         operators=operators,
+        anchors=anchors,
         has_status=lambda _options: True,
         split=_split,
     )

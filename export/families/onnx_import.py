@@ -13,6 +13,7 @@ from spinert.export.checkpoints.style import Option, Style
 from spinert.export.errors import GraphError, RecipeError
 from spinert.export.onnx_from_torch import foreign_operators
 from spinert.export.onnx_import.imported import ImportedFile
+from spinert.export.options import MAX_TOP_K
 from spinert.export.untrained.calibration import Calibration
 
 __all__ = ["ONNX", "onnx_architecture", "onnx_style"]
@@ -20,10 +21,10 @@ __all__ = ["ONNX", "onnx_architecture", "onnx_style"]
 ONNX: Final = "onnx"
 """The name of this architecture in a recipe, for classifiers and detectors alike."""
 
-_MOST: Final = 3840
-"""Candidates that TensorRT's TopK selects; taken where a file does not say."""
 _USUAL: Final = 1000
 """Candidates kept by default; suppression leaves a hundred of them."""
+_SUPPRESSION: Final = ("nms_iou", "score_floor")
+"""What candidates of an unknown network need: a preset's are of another one."""
 
 
 def _not_built(_options: Mapping[str, Option], _classes: int) -> nn.Module:
@@ -35,15 +36,21 @@ def _not_seeded(_network: nn.Module, _calibration: Calibration) -> None:
 
 
 def _declared_count(file: ImportedFile, classes: int) -> int:
-    """Return how many candidates the file says it gives; `_MOST` if it does not."""
+    """Return how many candidates the file says it gives; `MAX_TOP_K` if it does not."""
     mapping = file.detector()
     name = mapping.boxes or file.outputs[0]
     values = [v for v in file.read.model.graph.output if v.name == name]
     axis = mapping.boxes_axis if mapping.head == "dense" else 1
     axes = [d.dim_value for v in values for d in v.type.tensor_type.shape.dim]
     if len(axes) <= axis or axes[axis] < 1:
-        return _MOST
+        return MAX_TOP_K
     return int(axes[axis]) * (classes if mapping.multi_label else 1)
+
+
+def _is_suppressed(file: ImportedFile) -> bool:
+    """Tell whether a detector shows that it suppresses its candidates itself."""
+    is_rows = file.detector().head == "rows"
+    return is_rows or "NonMaxSuppression" in foreign_operators(file.read.model)
 
 
 def onnx_architecture(file: ImportedFile, role: str) -> Architecture:
@@ -73,7 +80,8 @@ def onnx_style(file: ImportedFile, role: str) -> Style:
     """Return what a file brings along of the network around it.
 
     A detector of one size brings its canvas, and answers that are suppressed already
-    are not suppressed again. Pixel statistics are in no ONNX file: the recipe says.
+    are not suppressed again; where nothing shows that they are, the recipe says how
+    they are to be. Pixel statistics are in no ONNX file: the recipe says.
 
     Raises:
         RecipeError: Neither contract nor mapping says what the file answers.
@@ -84,10 +92,16 @@ def onnx_style(file: ImportedFile, role: str) -> Style:
         return Style(name=name, marker="")
     image, _ = file.detector_ports()
     detection: dict[str, Any] = {"candidates": min(_USUAL, _declared_count(file, 1))}
-    if file.detector().head == "rows":
+    suppressed = _is_suppressed(file)
+    if suppressed:
         detection["nms_iou"] = 0.0
     network: dict[str, Any] = {"detection": detection}
     if image.height and image.width:
         size = {"height": image.height, "width": image.width}
         network["input"] = {"canvas": {"letterbox": size}}
-    return Style(name=name, marker="", network=MappingProxyType(network))
+    return Style(
+        name=name,
+        marker="",
+        network=MappingProxyType(network),
+        asks=() if suppressed else _SUPPRESSION,
+    )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from spinert.export.architecture import DETECTOR, Architecture
 from spinert.export.checkpoints.style import Option, Style
@@ -17,14 +17,16 @@ from spinert.export.families.detection_styles import (
     CLASS_WISE,
     DETECTRON2_INPUT,
     TORCHVISION_INPUT,
-    has_background_first,
 )
+from spinert.export.families.stored_anchors import early_buffers, stored_cell_anchors
+from spinert.export.networks.anchors import AnchorSpec
 from spinert.export.networks.retinanet import (
     DETECTRON2_ANCHORS,
     TORCHVISION_ANCHORS,
     RetinaNet,
     RetinaNetSpec,
 )
+from spinert.export.options import BN_EPS, SELECTABLE, group_count, one_of
 from spinert.export.untrained.retinanet import calibrate_retinanet
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _FIRST_STAGE: Final = 3
+_GENERATOR: Final = "anchor_generator"
 _TOWER: Final = re.compile(r"^head\.(cls|bbox)_subnet\.(\d)\.(norm\.)?")
 _HEADS: Final = {"cls": "classification_head", "bbox": "regression_head"}
 _PLAIN: Final = (
@@ -61,11 +64,6 @@ def _torchvision_key(key: str, *, old: bool = False) -> str:
 
 def _torchvision_old_key(key: str) -> str:
     return _torchvision_key(key, old=True)
-
-
-def _holds_no_weight(key: str) -> bool:
-    """Anchors and pixel statistics are buffers in detectron2 files before 2021."""
-    return key in {"pixel_mean", "pixel_std"} or key.startswith("anchor_generator.")
 
 
 _TOWER_BIAS: Final = "head.cls_subnet.0.bias"
@@ -94,7 +92,7 @@ _TORCHVISION_OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(
 DETECTRON2_RETINANET: Final = Style(
     name="detectron2",
     marker=_TOWER_BIAS,
-    ignored=_holds_no_weight,
+    ignored=early_buffers(_GENERATOR).__contains__,
     options=MappingProxyType(
         {
             "stride_in_1x1": True,
@@ -142,11 +140,20 @@ TORCHVISION_RETINANET_V2: Final = Style(
 """torchvision.models.detection.retinanet_resnet50_fpn_v2."""
 
 
+def _anchors(options: Mapping[str, Option]) -> AnchorSpec:
+    return TORCHVISION_ANCHORS if options["anchors_rounded"] else DETECTRON2_ANCHORS
+
+
+def _stored_anchors(
+    options: Mapping[str, Option], _tensors: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    return stored_cell_anchors(_GENERATOR, _anchors(options))
+
+
 def retinanet(base: RetinaNetSpec) -> Architecture:
     """Describe a RetinaNet detector; options replace parts of `base`."""
 
     def build(options: Mapping[str, Option], classes: int) -> nn.Module:
-        is_torchvision = bool(options["anchors_rounded"])
         spec = replace(
             base,
             backbone=replace(
@@ -155,10 +162,10 @@ def retinanet(base: RetinaNetSpec) -> Architecture:
                 eps=float(options["frozen_bn_eps"]),
             ),
             classes=classes,
-            background_first=has_background_first(options, other="none"),
+            background_first=options["background"] == "first",
             p6_from_p5=bool(options["p6_from_p5"]),
             head_groups=int(options["head_groups"]),
-            anchors=TORCHVISION_ANCHORS if is_torchvision else DETECTRON2_ANCHORS,
+            anchors=_anchors(options),
             top_k=int(options["top_k"]),
             clip_boxes=bool(options["clip_boxes"]),
         )
@@ -184,8 +191,17 @@ def retinanet(base: RetinaNetSpec) -> Architecture:
                 "top_k": base.top_k,
             }
         ),
+        limits=MappingProxyType(
+            {
+                "frozen_bn_eps": BN_EPS,
+                "background": one_of("first", "none"),
+                "head_groups": group_count(base.backbone.pyramid),
+                "top_k": SELECTABLE,
+            }
+        ),
         stride=32,
         available=available,
+        anchors=_stored_anchors,
     )
 
 

@@ -5,19 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from torch import nn
 
 from spinert.export.architecture import DETECTOR, Architecture
 from spinert.export.checkpoints.style import Option, Style
 from spinert.export.networks.sparse_rcnn import SparseRCNN, SparseRCNNSpec
+from spinert.export.options import BN_EPS, SELECTABLE, between
 from spinert.export.untrained.sparse_rcnn import calibrate_sparse_rcnn
 
-__all__ = ["ENTRIES", "SPARSERCNN", "sparse_rcnn"]
+__all__ = ["ENTRIES", "SPARSERCNN", "SPARSERCNN_COCO", "sparse_rcnn"]
 
-SPARSERCNN: Final = Style(name="sparsercnn", marker="init_proposal_features.weight")
-"""PeizeSun/SparseR-CNN and the VinDr-SpineXR detector."""
+_MARKER: Final = "init_proposal_features.weight"
+
+SPARSERCNN: Final = Style(name="sparsercnn", marker=_MARKER)
+"""The VinDr-SpineXR detector: pixel statistics and suppression are the preset's."""
+
+SPARSERCNN_COCO: Final = Style(
+    name="sparsercnn_coco",
+    marker=_MARKER,
+    by_name=True,
+    network=MappingProxyType(
+        {
+            # projects/SparseRCNN/configs/Base-SparseRCNN.yaml, INPUT.FORMAT RGB.
+            "input": {
+                "mean": [123.675, 116.28, 103.53],
+                "std": [58.395, 57.12, 57.375],
+                "fill": [0.0, 0.0, 0.0],
+            },
+            "detection": {"nms_iou": 0.0, "nms_class_wise": False},
+        }
+    ),
+)
+"""PeizeSun/SparseR-CNN, trained on COCO: no suppression at all."""
 
 
 def sparse_rcnn(base: SparseRCNNSpec) -> Architecture:
@@ -43,6 +64,11 @@ def sparse_rcnn(base: SparseRCNNSpec) -> Architecture:
     def available(options: Mapping[str, Option], classes: int) -> int:
         return int(options["proposals"]) * classes
 
+    def detection(options: Mapping[str, Option]) -> Mapping[str, Any]:
+        # `inference` of both projects takes the best `num_proposals` class scores.
+        proposals = int(options["proposals"])
+        return {"candidates": proposals, "max_detections": proposals}
+
     defaults: dict[str, Option] = {
         "proposals": base.proposals,
         "stride_in_1x1": base.backbone.stride_in_1x1,
@@ -53,11 +79,21 @@ def sparse_rcnn(base: SparseRCNNSpec) -> Architecture:
     return Architecture(
         role=DETECTOR,
         build=build,
-        styles=(SPARSERCNN,),
+        styles=(SPARSERCNN, SPARSERCNN_COCO),
         calibrate=calibrate_sparse_rcnn,
         options=MappingProxyType(defaults),
+        approximations=frozenset({"roi_sampling"}),
+        limits=MappingProxyType(
+            {
+                # The official code chooses as many candidates as there are proposals.
+                "proposals": SELECTABLE,
+                "frozen_bn_eps": BN_EPS,
+                "roi_sampling": between(1, 16),
+            }
+        ),
         stride=32,
         available=available,
+        detection=detection,
         shown=MappingProxyType({"proposals": ("init_proposal_boxes.weight", 0)}),
     )
 

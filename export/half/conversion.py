@@ -45,12 +45,14 @@ def half_from_single(model: Any, feeds: Sequence[Feed]) -> HalfGraph:
     Raises:
         GraphError: The graph has control flow, or a norm without constant statistics.
     """
-    single = folded_norms(_prepared(model))
-    view = view_of(single)
+    # One name for all three: each is as large as all weights together.
+    model = _prepared(model)
+    model = folded_norms(model)
+    view = view_of(model)
     plan = first_plan(view)
-    maxima = measured_maxima(single, touched_tensors(view, plan.half), feeds)
+    maxima = measured_maxima(model, touched_tensors(view, plan.half), feeds)
     plan = plan_with_ranges(view, plan, bounded_maxima(view, maxima))
-    result = half_model(single, view, plan)
+    result = half_model(model, view, plan)
     kept = [
         pb.KeptNode(
             node=view.nodes[index].name,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -13,12 +14,14 @@ import onnxruntime
 from spinert.export.half.conversion import half_from_single
 from spinert.export.half.emulation import rounding_model
 from spinert.export.half.tolerances import half_parity
+from spinert.export.network_files import half_file
 from spinert.export.parity import Golden, golden_feed
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.agreement import FP16
 
 __all__ = ["write_half_form"]
 
+_INPUTS: Final = ("image", "image_size")
 _BATCH_SIZES: Final = (1, 2)
 """Slots were proven in float32, and the gate proves them again where it serves."""
 
@@ -45,22 +48,20 @@ def write_half_form(
     """
     network = bundle.networks[role]
     report("converting to FP16", 0.0)
-    model = onnx.load(folder / network.file)
-    inputs = [value.name for value in model.graph.input]
-    feeds = [golden_feed([frame], inputs) for frame in golden.frames]
-    half = half_from_single(model, feeds)
-    path = (folder / network.file).with_suffix(".fp16.onnx")
-    path.write_bytes(half.model.SerializeToString(deterministic=True))
+    path = folder / half_file(network.file)
     form = pb.Form(
         file=path.relative_to(folder).as_posix(),
         precision=FP16,
         operators=network.operators,
-        kept_fp32=half.kept,
+        kept_fp32=_convert(folder / network.file, path, golden),
     )
     report("comparing FP16 with the reference", 0.4)
-    rounding = rounding_model(half.model).SerializeToString()
     golden = replace(golden, batch_sizes=_BATCH_SIZES)
-    measured = half_parity(rounding, golden, bundle, role)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        # A session keeps the bytes it was made of, but not the file.
+        rounding = Path(scratch) / path.name
+        onnx.save(rounding_model(onnx.load(path)), rounding)
+        measured = half_parity(rounding, golden, bundle, role)
     form.parity.reference = network.parity.reference
     form.parity.compared = (
         f"onnxruntime {onnxruntime.__version__} CPUExecutionProvider, "
@@ -69,3 +70,11 @@ def write_half_form(
     form.parity.batch_sizes.extend(_BATCH_SIZES)
     measured.record(form.parity)
     network.forms.append(form)
+
+
+def _convert(single: Path, half: Path, golden: Golden) -> Sequence[pb.KeptNode]:
+    """Write the FP16 graph of a file; return the nodes that stay in float32."""
+    feeds = [golden_feed([frame], _INPUTS) for frame in golden.frames]
+    converted = half_from_single(onnx.load(single), feeds)
+    half.write_bytes(converted.model.SerializeToString(deterministic=True))
+    return converted.kept

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,10 @@ from onnx import TensorProto, helper
 from spinert.export.half.operators import EXACT
 from spinert.export.half.view import GraphView
 
-__all__ = ["bounded_maxima", "measured_maxima", "touched_tensors"]
+__all__ = ["bounded_maxima", "measured_maxima", "touched_tensors", "watching_model"]
+
+_ENDS: Final = MappingProxyType({"low": "ReduceMin", "high": "ReduceMax"})
+_AXES: Final = "range.axes"
 
 Feed = Mapping[str, npt.NDArray[Any]]
 """Inputs of a graph by name, with the batch axis."""
@@ -62,12 +66,13 @@ def measured_maxima(
     """Return the largest magnitude of each tensor over all feeds.
 
     The graph itself reduces every tensor to its two extremes, so that one run per
-    feed is enough and memory does not grow with what is watched.
+    feed is enough and memory does not grow with what is watched; see
+    `watching_model`.
 
     Args:
         model: A float32 `onnx.ModelProto`.
         tensors: Names of float32 tensors in it.
-        feeds: The golden inputs.
+        feeds: The golden inputs; the graph may have some of them only.
 
     Returns:
         By tensor; NaN or infinite where the graph itself overflows.
@@ -76,12 +81,16 @@ def measured_maxima(
     if not names:
         return {}
     session = onnxruntime.InferenceSession(
-        _watching(model, names), _options(), providers=["CPUExecutionProvider"]
+        watching_model(model, names).SerializeToString(),
+        _options(),
+        providers=["CPUExecutionProvider"],
     )
+    inputs = [value.name for value in session.get_inputs()]
     maxima = np.zeros(len(names))
     for feed in feeds:
-        low, high = session.run(["range.low", "range.high"], dict(feed))
-        maxima = np.maximum(maxima, np.maximum(np.abs(low), np.abs(high)))
+        (extremes,) = session.run(["range"], {name: feed[name] for name in inputs})
+        largest = np.abs(extremes).reshape(-1, 2).max(axis=1)
+        maxima = np.maximum(maxima, largest)
     return dict(zip(names, maxima.tolist(), strict=True))
 
 
@@ -92,35 +101,41 @@ def _options() -> Any:
     return options
 
 
-def _watching(model: Any, names: list[str]) -> bytes:
-    """Return the graph with two outputs: the minimum and maximum of every tensor."""
+def watching_model(model: Any, names: Sequence[str]) -> Any:
+    """Return a graph with one output, `range`: the extremes of every tensor in turn.
+
+    ONNX Runtime plans a graph backwards from its outputs, and from several inputs of
+    a node follows the one first whose node stands last. Hence one output for all, and
+    the tensor made first behind all others: it is reduced and let go of before the
+    next is made. With an output for each extreme, all tensors lived until the end.
+
+    Args:
+        model: A float32 `onnx.ModelProto`, nodes in topological order.
+        names: Of float32 tensors in it.
+    """
     watched = type(model)()
     watched.CopyFrom(model)
     graph = watched.graph
     del graph.output[:]
-    for end, operator in (("low", "ReduceMin"), ("high", "ReduceMax")):
-        ends = [f"range.{end}.{number}" for number in range(len(names))]
-        graph.node.extend(
-            helper.make_node(operator, [name], [out], keepdims=0)
-            for name, out in zip(names, ends, strict=True)
-        )
-        graph.node.append(
-            helper.make_node("Concat", _rows(graph, ends), [f"range.{end}"], axis=0)
-        )
-        graph.output.append(
-            helper.make_tensor_value_info(f"range.{end}", TensorProto.FLOAT, [None])
-        )
-    serialised: bytes = watched.SerializeToString()
-    return serialised
+    graph.initializer.append(helper.make_tensor(_AXES, TensorProto.INT64, [1], [0]))
+    number = {name: index for index, name in enumerate(names)}
+    made = [name for node in model.graph.node for name in node.output]
+    given = sorted(set(names) - set(made))
+    for name in reversed([*given, *filter(number.__contains__, made)]):
+        for end, operator in _ENDS.items():
+            row = f"range.{number[name]}.{end}"
+            graph.node.extend(_reduced(name, row, operator))
+    rows = [f"range.{index}.{end}" for index in number.values() for end in _ENDS]
+    graph.node.append(helper.make_node("Concat", rows, ["range"], axis=0))
+    output = helper.make_tensor_value_info("range", TensorProto.FLOAT, [None])
+    graph.output.append(output)
+    return watched
 
 
-def _rows(graph: Any, scalars: list[str]) -> list[str]:
-    """Give scalars an axis, so that they can be put behind each other."""
-    axes = f"{scalars[0]}.axes"
-    graph.initializer.append(helper.make_tensor(axes, TensorProto.INT64, [1], [0]))
-    rows = [f"{name}.row" for name in scalars]
-    graph.node.extend(
-        helper.make_node("Unsqueeze", [name, axes], [row])
-        for name, row in zip(scalars, rows, strict=True)
-    )
-    return rows
+def _reduced(name: str, row: str, operator: str) -> list[Any]:
+    """Return the nodes that make one element, with an axis, of a tensor."""
+    scalar = f"{row}.scalar"
+    return [
+        helper.make_node(operator, [name], [scalar], name=scalar, keepdims=0),
+        helper.make_node("Unsqueeze", [scalar, _AXES], [row], name=row),
+    ]

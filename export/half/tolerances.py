@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -35,7 +36,7 @@ _HEADROOM: Final = 2.0
 
 
 def half_parity(
-    rounding: bytes, golden: Golden, bundle: pb.Bundle, role: str
+    rounding: Path, golden: Golden, bundle: pb.Bundle, role: str
 ) -> Measured:
     """Measure an FP16 graph, and find the tolerances to serve it by.
 
@@ -43,7 +44,8 @@ def half_parity(
     reached; of several ways to that, the one with the fewest doublings.
 
     Args:
-        rounding: The graph as `spinert.export.half.emulation` rounds it, serialised.
+        rounding: The graph as `spinert.export.half.emulation` rounds it, an
+            ONNX file.
         golden: What to run.
         bundle: Its rules and thresholds.
         role: Which network.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +40,7 @@ class GraphView:
     types: Mapping[str, int]
     """Tensor to ONNX element type."""
     weights: Mapping[str, npt.NDArray[Any]]
+    """By name; each read is a copy, so that there is no second one of them all."""
     outputs: tuple[str, ...]
 
     def float_inputs(self, index: int) -> list[str]:
@@ -80,6 +81,26 @@ class GraphView:
                     yield reader
 
 
+class _Weights(Mapping[str, npt.NDArray[Any]]):
+    """Initializers as arrays, made when they are read."""
+
+    def __init__(self, initializers: Iterable[Any]) -> None:
+        self._items = {item.name: item for item in initializers}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = numpy_helper.to_array(self._items[name])
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
+
 def emptied(model: Any) -> Any:
     """Return a model with the inputs and outputs of another, and nothing between.
 
@@ -112,7 +133,6 @@ def view_of(model: Any) -> GraphView:
         if any(a.HasField("g") or a.graphs for a in node.attribute):
             message = f"node {node.name!r} ({node.op_type}) has a subgraph; "
             raise GraphError(message + "export the network without control flow")
-    weights = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     producer: dict[str, int] = {}
     consumers: dict[str, list[int]] = {}
     for index, node in enumerate(graph.node):
@@ -124,7 +144,7 @@ def view_of(model: Any) -> GraphView:
         producer=producer,
         consumers={name: tuple(readers) for name, readers in consumers.items()},
         types=_types(model, producer),
-        weights=weights,
+        weights=_Weights(graph.initializer),
         outputs=tuple(value.name for value in graph.output),
     )
 

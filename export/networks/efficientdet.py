@@ -25,10 +25,7 @@ from spinert.export.networks.bifpn import LEVELS, BiFPN, BiFPNSpec, SeparableCon
 from spinert.export.networks.box_coding import clipped_boxes
 from spinert.export.networks.efficientnet import EfficientNet, EfficientNetSpec
 
-__all__ = ["MAX_TOP_K", "AnchorShapes", "EfficientDet", "EfficientDetSpec", "anchors"]
-
-MAX_TOP_K: Final = 3840
-"""Most that TensorRT's TopK layer selects."""
+__all__ = ["AnchorShapes", "EfficientDet", "EfficientDetSpec", "anchors"]
 
 _FIRST_LEVEL: Final = 3
 _EPS: Final = 1e-3

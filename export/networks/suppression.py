@@ -70,14 +70,14 @@ def survivors(boxes: Tensor, iou: float, rounds: int) -> Survivors:
         boxes: float32 (G,n,4), xyxy, best score first. A box without width is a
             filler: it neither survives nor suppresses.
         iou: Boxes whose intersection over union is above this exclude each other.
-        rounds: How often the rule is applied, at least 1.
+        rounds: How often the rule is applied; without any, no box is settled.
 
     Returns:
         The mask, and where it is not the greedy one yet.
     """
     real = (boxes[:, :, 2] > boxes[:, :, 0]).to(torch.float32)
     overlaps = _overlaps(boxes, iou)
-    keep = before = real
+    keep, before = real, torch.zeros_like(real)
     for _ in range(rounds):
         before = keep
         # A number of suppressors, so exact; 1 or more leaves nothing of the 1.

@@ -159,7 +159,7 @@ def _checked(
 ) -> ImportedModel:
     runner = Runner(model, name)
     for frame in frames:
-        check_answer(runner.outputs([frame]), name, classes)
+        check_answer(runner.outputs([frame]), model, name, classes)
     check_batch(runner, frames[0])
     return ImportedModel(model=model, runner=runner)
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+from onnx import TensorProto, numpy_helper
 
 from spinert.export.errors import GraphError, RecipeError
 from spinert.export.preprocess import NetworkFrame
 
-__all__ = ["Arrays", "Runner", "check_answer", "check_batch"]
+__all__ = ["Arrays", "Runner", "check_answer", "check_batch", "check_weights"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+_FLOATS: Final = frozenset(
+    (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+)
+_DAMAGED: Final = (
+    "training diverged or the file is damaged: export an earlier checkpoint"
+)
 
 
 class Runner:
@@ -76,8 +85,42 @@ def check_batch(runner: Runner, frame: NetworkFrame) -> None:
         raise GraphError(f"{runner.name}: {message}; {advice}")
 
 
-def check_answer(outputs: Arrays, name: str, classes: int) -> None:
+def _weights(model: Any) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Yield every floating-point initializer with its name, one after the other."""
+    sparse = (tensor.values for tensor in model.graph.sparse_initializer)
+    for tensor in chain(model.graph.initializer, sparse):
+        if tensor.data_type in _FLOATS:
+            yield tensor.name, numpy_helper.to_array(tensor)
+
+
+def check_weights(model: Any, name: str) -> None:
+    """Check that no weight of a file is NaN; a mask may well be infinite.
+
+    Raises:
+        GraphError: One is; names it.
+    """
+    for tensor, values in _weights(model):
+        if np.isnan(values).any():
+            raise GraphError(f"{name}: NaN in initializer {tensor!r}; {_DAMAGED}")
+
+
+def _cause(model: Any) -> str:
+    """Say where numbers that are not finite can come from."""
+    infinite = (tensor for tensor, values in _weights(model) if np.isinf(values).any())
+    first = next(infinite, None)
+    if first is None:
+        return "check mean and std in the recipe"
+    return f"initializer {first.partition('/')[2]!r} is not either; {_DAMAGED}"
+
+
+def check_answer(outputs: Arrays, model: Any, name: str, classes: int) -> None:
     """Check what an imported graph answers for a golden frame.
+
+    Args:
+        outputs: The answer.
+        model: What gave it, a `JoinedGraph`'s.
+        name: Of its files, for messages.
+        classes: Of the bundle.
 
     Raises:
         GraphError: A number is not finite.
@@ -86,7 +129,7 @@ def check_answer(outputs: Arrays, name: str, classes: int) -> None:
     for output, values in outputs.items():
         if not np.isfinite(values).all():
             message = f"{output} are not finite on a golden frame"
-            raise GraphError(f"{name}: {message}; check mean and std in the recipe")
+            raise GraphError(f"{name}: {message}; {_cause(model)}")
     scores, labels = outputs.get("scores"), outputs.get("labels")
     if scores is not None and not ((scores >= 0) & (scores <= 1)).all():
         message = "scores leave 0 to 1 on a golden frame"

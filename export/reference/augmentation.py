@@ -7,6 +7,7 @@ uninterrupted one would have seen.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from torch import Generator, Tensor
@@ -16,6 +17,9 @@ from spinert.export.reference.frames import NO_BOX, Frames
 from spinert.export.reference.settings import Augmentation, Stage
 
 __all__ = ["Placement", "augmented", "frames_of_step", "placed", "resized"]
+
+_MARGIN: Final = 0.1
+"""Of a window's edge: as far inside lies the centre of the lesion that it shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +113,7 @@ def _aimed(
         valid: float32 (N,2), extent of the image.
         place: float32 (N,2), from 0 to 1: where in the window the point is to lie.
     """
-    margin = 0.1
-    wanted = centre - reach * (margin + (1 - 2 * margin) * place)
+    wanted = centre - reach * (_MARGIN + (1 - 2 * _MARGIN) * place)
     inside = torch.minimum(wanted.clamp(min=0), (valid - reach).clamp(min=0))
     return torch.where(valid > reach, inside, start)
 

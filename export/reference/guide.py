@@ -8,7 +8,6 @@ was (arXiv 1409.4842, section 5).
 
 from __future__ import annotations
 
-import math
 from typing import Final, NamedTuple
 
 import torch
@@ -17,11 +16,10 @@ from torch import Tensor, nn
 from spinert.export.networks.densenet import DenseNet
 from spinert.export.reference.assignment import BACKGROUND, LEFT_OUT
 from spinert.export.reference.frames import NO_BOX
+from spinert.export.reference.weights import PRIOR_BIAS
 
 __all__ = ["Guide", "GuidedLogits", "cell_classes"]
 
-_PRIOR: Final = 0.01
-"""Probability that an untrained guide gives to every class, as a detector's heads."""
 _INNER: Final = "block3"
 
 
@@ -86,7 +84,7 @@ class Guide(nn.Module):
         )
         for reader in self.readers:
             nn.init.normal_(reader.weight, 0.0, 0.01)
-            nn.init.constant_(reader.bias, -math.log((1 - _PRIOR) / _PRIOR))
+            nn.init.constant_(reader.bias, PRIOR_BIAS)
 
     def forward(self, network: DenseNet, x: Tensor) -> GuidedLogits:
         """Return what a network says of normalised (N,3,E,E), and what its maps say."""

@@ -16,7 +16,6 @@ from spinert.export.toml_file import toml_file
 __all__ = [
     "RECIPE",
     "Augmentation",
-    "ClassificationSettings",
     "DataSettings",
     "DetectionSettings",
     "ImageSettings",
@@ -160,7 +159,10 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionSettings:
-    """Of a detector: which anchors learn what, and how it is weighed."""
+    """Of a detector: which anchors learn what, and how it is weighed.
+
+    A classifier's guide learns by the same focal loss.
+    """
 
     matched_iou: float = 0.5
     """An anchor that overlaps a lesion this much learns it; the best one always."""
@@ -180,20 +182,6 @@ class DetectionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationSettings:
-    """Of a classifier."""
-
-    guide_weight: float = 1.0
-    """Of the loss by which its features also tell where lesions are and of which class.
-    One label per frame teaches too little; what reads that from the features is only
-    there in training."""
-
-    def __post_init__(self) -> None:
-        """Check the range."""
-        _require(self.guide_weight >= 0, "guide_weight: 0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
     """The training of one network."""
 
@@ -206,9 +194,6 @@ class NetworkSettings:
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
     """As in an export recipe, which has to state the same."""
     augmentation: Augmentation = field(default_factory=Augmentation)
-    classification: ClassificationSettings = field(
-        default_factory=ClassificationSettings
-    )
     detection: DetectionSettings = field(default_factory=DetectionSettings)
 
     def __post_init__(self) -> None:

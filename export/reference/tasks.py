@@ -84,7 +84,8 @@ class Classification:
 
     grey: nn.Module
     """Normalises; the first step of the exported graph."""
-    settings: NetworkSettings
+    settings: DetectionSettings
+    """Of the guide's focal loss."""
     fills: bool = True
 
     def helper(self, network: nn.Module) -> nn.Module:
@@ -109,18 +110,14 @@ class Classification:
         entropy = functional.binary_cross_entropy_with_logits(
             logits.frame[:, 0].float(), wanted
         )
-        guide = torch.stack([self._guide_loss(map_, frames) for map_ in logits.cells])
-        weight = self.settings.classification.guide_weight
-        return {
-            "loss": entropy + weight * guide.sum(),
-            "class": entropy,
-            "guide": guide.sum(),
-        }
+        losses = [self._guide_loss(map_, frames) for map_ in logits.cells]
+        guide = torch.stack(losses).sum()
+        return {"loss": entropy + guide, "class": entropy, "guide": guide}
 
     def _guide_loss(self, logits: Tensor, frames: Frames) -> Tensor:
         side = math.isqrt(logits.shape[1])
         classes = cell_classes(frames.boxes, frames.labels, frames.edge_px, side)
-        total = focal_loss(logits.float(), classes, self.settings.detection)
+        total = focal_loss(logits.float(), classes, self.settings)
         return total / ((classes >= 0).sum() + 1.0)
 
     @torch.no_grad()
@@ -238,7 +235,7 @@ def task_of(settings: NetworkSettings, architecture: Architecture) -> Task:
     style = style_of(settings, architecture)
     grey = input_stage(input_of(architecture, style))
     if architecture.role == CLASSIFIER:
-        return Classification(grey=grey, settings=settings)
+        return Classification(grey=grey, settings=settings.detection)
     with torch.device("meta"):
         network = built(settings, architecture)
     if not isinstance(network, EfficientDet):

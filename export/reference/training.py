@@ -52,6 +52,17 @@ def share_of_rate(step: int, steps: int, warmup_steps: int) -> float:
     return rising * (1 + math.cos(math.pi * min(1.0, step / steps))) / 2
 
 
+def _pool(frames: Frames, stage: Stage) -> Tensor:
+    """Return which frames a stage draws from, int64 (n,)."""
+    if not stage.abnormal_only:
+        return torch.arange(frames.count)
+    pool = frames.abnormal.cpu().nonzero()[:, 0]
+    if not len(pool):
+        message = "abnormal_only: no frame has a lesion; render others"
+        raise TrainingError(message)
+    return pool
+
+
 def _optimiser(
     parameters: Sequence[nn.Parameter], settings: Optimisation
 ) -> torch.optim.AdamW:
@@ -132,9 +143,7 @@ class Training:
         """Return this step's frames: a function of the seed and the step alone."""
         stage, first = place_of(self.settings.stages, self.step)
         seed = self.settings.seed
-        pool = torch.arange(frames.count)
-        if stage.abnormal_only:
-            pool = frames.abnormal.cpu().nonzero()[:, 0]
+        pool = _pool(frames, stage)
         place = frames_of_step(len(pool), seed=seed, first=first, batch=stage.batch)
         generator = Generator().manual_seed((seed << 32) + self.step)
         return augmented(

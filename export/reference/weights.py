@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from spinert.export.networks.efficientdet import EfficientDet
 
-__all__ = ["MovingAverage", "seed_weights"]
+__all__ = ["PRIOR_BIAS", "MovingAverage", "seed_weights"]
 
 _PRIOR: Final = 0.01
-"""Probability that an untrained detector gives to every class of every anchor
-(arXiv 1708.02002, section 3.3): without it the background drowns all else."""
+PRIOR_BIAS: Final = -math.log((1 - _PRIOR) / _PRIOR)
+"""Logit of the probability that an untrained network gives to every class of every
+place (arXiv 1708.02002, section 3.3): without it the background drowns all else."""
 _BOX_DEVIATION: Final = 0.001
 
 
@@ -39,7 +40,7 @@ def seed_weights(network: nn.Module, seed: int) -> None:
     if isinstance(network, EfficientDet):
         last = network.class_net.predict.conv_pw
         nn.init.normal_(last.weight, 0.0, 0.01)
-        nn.init.constant_(last.bias, -math.log((1 - _PRIOR) / _PRIOR))
+        nn.init.constant_(last.bias, PRIOR_BIAS)
         nn.init.normal_(network.box_net.predict.conv_pw.weight, 0.0, _BOX_DEVIATION)
 
 

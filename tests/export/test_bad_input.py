@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -66,6 +68,26 @@ def not_a_number(path: Path) -> None:
     torch.save(tensors, path)
 
 
+def statistics(**values: object) -> Callable[[Path], None]:
+    """Write a file of detectron2 before 2021 with these buffers."""
+
+    def write(path: Path) -> None:
+        buffers = {key: torch.tensor(value) for key, value in values.items()}
+        torch.save({**weights("retinanet_r50_fpn", "detectron2"), **buffers}, path)
+
+    return write
+
+
+def without_average(path: Path) -> None:
+    torch.save({"state_dict": weights("retinanet_r50_fpn", "torchvision")}, path)
+
+
+def program(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on what becomes of TorchScript
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 1)), path)
+
+
 def ninety_classes(path: Path) -> None:
     torch.save(weights("retinanet_r50_fpn", "torchvision", 90), path)
 
@@ -101,6 +123,16 @@ def unknown_operator(path: Path) -> None:
     onnx.save(graph("Magic", "mine"), path)
 
 
+def poisoned(path: Path) -> None:
+    kind, shape = TensorProto.FLOAT16, ["n", 3, 64, 64]
+    values = helper.make_tensor("the_scale", kind, [64], [1.0] * 63 + [math.nan])
+    node = helper.make_node("Mul", ["image", "the_scale"], ["boxes"])
+    ports = [helper.make_tensor_value_info(n, kind, shape) for n in ("image", "boxes")]
+    made = helper.make_graph([node], "g", ports[:1], ports[1:], [values])
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(made, opset_imports=opsets), path)
+
+
 def outside(location: str) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         secret = path.parent.parent / "secret.bin"
@@ -129,6 +161,32 @@ CASES = {
     "an empty file": (RETINA, "a.pth", nothing, ("a.pth", "copy it again")),
     "no file": (RETINA, "a.pth", lambda _: None, ("a.pth", "no such file")),
     "NaN": (RETINA, "a.pth", not_a_number, ("a.pth", "cls_logits.bias", "NaN")),
+    "NaN statistics": (
+        RETINA,
+        "a.pth",
+        statistics(pixel_mean=[1.0, math.nan, 3.0]),
+        ("a.pth: pixel_mean is NaN", "state bundle.networks.detector.input.mean"),
+    ),
+    "no deviation": (
+        RETINA,
+        "a.pth",
+        statistics(pixel_mean=[1, 2, 3], pixel_std=[[[1.0]], [[0.0]], [[1.0]]]),
+        ("a.pth: pixel_std is not above 0", "bundle.networks.detector.input.std"),
+    ),
+    "one channel": (
+        RETINA,
+        "a.pth",
+        statistics(pixel_mean=[0.5]),
+        ("a.pth: pixel_mean has 1 values, not one for each of 3 channels",),
+    ),
+    "another wrapper": (
+        RETINA,
+        'a.pth"\nwrapper = "state_dict_ema',
+        without_average,
+        ("a.pth: holds no state_dict_ema, only state_dict", "remove wrapper"),
+    ),
+    "TorchScript": (RETINA, "a.pt", program, ("a.pt: a TorchScript", "state_dict()")),
+    "NaN in ONNX": (ONNX, "a.onnx", poisoned, ("a.onnx: NaN in", "'the_scale'")),
     "90 classes": (RETINA, "a.pth", ninety_classes, ("a.pth", "number of classes")),
     "two forms": ("efficientdet_d4", "a.pth", two_forms, ('style = "effdet"',)),
     "code in .pkl": (RETINA, "a.pkl", code, ("a.pkl", "unexecuted")),
@@ -159,7 +217,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     folder = tmp_path / "in"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    write(folder / file)
+    write(folder / file.partition('"')[0])
     recipe = folder / "recipe.toml"
     recipe.write_text(RECIPE.format(architecture=architecture, file=file))
     before = sorted(tmp_path.rglob("*"))
@@ -168,6 +226,46 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     for word in named:
         assert word in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# Detector, its options, and the end of the line.
+OPTIONS = {
+    "groups": (RETINA, "head_groups = 7", "0, or a divisor of 256 up to 128"),
+    "scores": (RETINA, "top_k = 3841", "from 1 to 3840, the most that TensorRT's TopK"),
+    "epsilon": (RETINA, "frozen_bn_eps = nan", "frozen_bn_eps = nan: from 0 to 0.1"),
+    "sampling": (
+        "sparse_rcnn_r50_fpn",
+        "roi_sampling = 0",
+        "sparse_rcnn_r50_fpn: options.roi_sampling = 0: from 1 to 16",
+    ),
+    "no boxes": (FASTER, "rpn_per_level = 0", "rpn_per_level = 0: from 1 to 3840"),
+    "many boxes": (FASTER, "rpn_per_level = 3841", "= 3841: from 1 to 3840"),
+    "proposals": (FASTER, "rpn_per_level = 100", "give 500; lower the one or raise"),
+    "rounds": (FASTER, "nms_rounds = 0", "options.nms_rounds = 0: from 1 to 1000"),
+    "shapes": ("efficientdet_d0", 'anchor_shapes = "1"', "e.g. 1x1 1.4x0.7"),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_an_impossible_option_is_one_line_and_leaves_nothing(
+    case, tmp_path, capsys
+) -> None:
+    architecture, options, told = OPTIONS[case]
+    recipe = tmp_path / "recipe.toml"
+    file = f'untrained:1"\noptions = {{ {options} }} #'
+    recipe.write_text(RECIPE.format(architecture=architecture, file=file))
+    line = refused(capsys, str(recipe), "-o", str(tmp_path / "bundle"))
+    assert line.startswith(f"error: {architecture}: options.")
+    assert told in line
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
+
+
+def test_a_wrapper_of_untrained_weights_is_not_ignored(tmp_path, capsys) -> None:
+    recipe = tmp_path / "recipe.toml"
+    file = 'untrained:1"\nwrapper = "model'
+    recipe.write_text(RECIPE.format(architecture=RETINA, file=file))
+    line = refused(capsys, str(recipe), "-o", str(tmp_path / "bundle"))
+    assert line.endswith("untrained weights lie in no file; remove wrapper")
 
 
 def test_a_place_below_a_file_is_one_line(tmp_path, capsys) -> None:

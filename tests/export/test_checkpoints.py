@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from spinert.export.checkpoints.mapping import (
     own_tensors,
     style_from_tensors,
 )
-from spinert.export.checkpoints.reader import read_tensors
+from spinert.export.checkpoints.reader import read_checkpoint, read_tensors
 from spinert.export.checkpoints.style import Style
 from spinert.export.errors import CheckpointError
 from spinert.export.families.densenet import (
@@ -56,6 +58,13 @@ def saved(folder: Path, content: object, name: str = "model.pth") -> Path:
     path = folder / name
     torch.save(content, path)
     return path
+
+
+def with_tensors(content: object) -> object:
+    """Return containers in which numbers have become tensors."""
+    if isinstance(content, dict):
+        return {key: with_tensors(value) for key, value in content.items()}
+    return torch.tensor(content)
 
 
 class Payload:
@@ -142,6 +151,57 @@ def test_of_two_state_dicts_one_must_be_chosen(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="choose with wrapper"):
         read_tensors(path)
     assert read_tensors(path, "state_dict_ema")["w"].item() == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "wrapper", "taken"),
+    [
+        ({"w": 0}, None, ()),
+        ({"state_dict": {"w": 0}}, None, ("state_dict",)),
+        ({"state_dict": {"w": 0}}, "state_dict", ("state_dict",)),
+        ({"state_dict": {"w": 1}, "state_dict_ema": {"w": 0}}, "state_dict_ema", None),
+        ({"model": {"state_dict": {"w": 0}}}, "state_dict", ("model", "state_dict")),
+        ({"model": {"state_dict": {"w": 0}}}, "model", ("model", "state_dict")),
+    ],
+)
+def test_the_wrappers_that_were_taken_are_told(
+    tmp_path, content, wrapper, taken
+) -> None:
+    found = read_checkpoint(saved(tmp_path, with_tensors(content)), wrapper)
+    assert found.tensors["w"].item() == 0
+    assert found.wrappers == ((wrapper,) if taken is None else taken)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"w": 0}, "holds no state_dict_ema, the weights lie in it bare; remove"),
+        ({"state_dict": {"w": 0}}, "holds no state_dict_ema, only state_dict; remove"),
+        ({"model": {"state_dict": {"w": 0}}}, "only model, state_dict; remove wrapper"),
+        ({"model": {"w": 0}, "state_dict": {"w": 1}}, "under model, state_dict; choos"),
+        ({"state_dict": {"w": 0}, "state_dict_ema": [1]}, "only state_dict; remove"),
+    ],
+)
+def test_other_weights_than_those_of_the_wrapper_are_never_taken(
+    tmp_path, content, told
+) -> None:
+    path = saved(tmp_path, with_tensors(content))
+    with pytest.raises(CheckpointError, match=rf"^model\.pth: .*{told}"):
+        read_checkpoint(path, "state_dict_ema")
+
+
+def test_a_torchscript_program_is_told_from_a_damaged_file(tmp_path) -> None:
+    program, damaged = tmp_path / "model.pt", tmp_path / "damaged.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on what becomes of TorchScript
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 1)), program)
+    told = r"^model\.pt: a TorchScript program, .*save the state_dict\(\)"
+    with pytest.raises(CheckpointError, match=told):
+        read_tensors(program)
+    with zipfile.ZipFile(damaged, "w") as archive:
+        archive.writestr("model/constants.pkl", b"")
+    with pytest.raises(CheckpointError, match="copy it again"):
+        read_tensors(damaged)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"model": {}}, {"model": {"w": 3.0}}])

@@ -29,7 +29,7 @@ from support.efficientdets import (
 )
 from support.small_networks import batch, calibration
 
-from spinert.export.errors import GraphError, RecipeError
+from spinert.export.errors import GraphError
 from spinert.export.families.efficientdet import ENTRIES, efficientdet
 from spinert.export.golden import golden_images
 from spinert.export.networks.efficientdet import AnchorShapes
@@ -198,30 +198,6 @@ def test_fewer_candidates_are_the_best_of_more() -> None:
         assert small["scores"].shape == (60,)
         np.testing.assert_allclose(small["scores"], large["scores"][:60], rtol=1e-6)
         assert len(detections(small)["scores"]) < len(detections(large)["scores"])
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("top_k", 0, "top_k: 0: from 1 to 3840"),
-        ("top_k", 5000, "top_k: 5000: from 1 to 3840"),
-        ("anchor_shapes", "1 2 0.5", "WIDTHxHEIGHT"),
-        ("anchor_shapes", "1x1x1", "WIDTHxHEIGHT"),
-        ("anchor_shapes", "1x-1", "WIDTHxHEIGHT"),
-        ("anchor_shapes", "1xnan", "WIDTHxHEIGHT"),
-        ("anchor_shapes", "", "WIDTHxHEIGHT"),
-        ("anchor_scale", 0.0, "anchor_scale"),
-        ("anchor_octaves", 0, "anchor_octaves"),
-    ],
-)
-def test_an_impossible_option_is_refused(option, value, message) -> None:
-    architecture = efficientdet(SMALL_LEVEL)
-    options = {**architecture.options, option: value}
-    with pytest.raises(RecipeError, match=message):
-        architecture.build(options, 7)
-    if option == "top_k":
-        with pytest.raises(RecipeError, match=message):
-            architecture.available(options, 7)
 
 
 def test_a_canvas_with_too_few_anchors_is_refused() -> None:

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-from support.onnx_files import IMPORTED_RECIPE, classifier_file, yolo_file
+from support.onnx_files import (
+    QUICK_RECIPE,
+    classifier_file,
+    imported_files,
+    yolo_file,
+)
 from support.small_networks import SMALL, write_recipe
 
 from spinert.export import cache_key
@@ -25,17 +30,13 @@ from spinert.export.plan import bundle_from_recipe
 from spinert.export.recipe import recipe_from_toml
 from spinert.proto import bundle_pb2 as pb
 
-RECIPE = IMPORTED_RECIPE.replace("[bundle.", "batch_sizes = [1, 2]\n\n[bundle.", 1)
 KEPT = "kept from an earlier export"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder with two small ONNX files and a recipe for them."""
-    classifier_file(tmp_path / "first.onnx")
-    yolo_file(tmp_path / "yolo.onnx", size=(160, 160))
-    write_recipe(tmp_path, RECIPE)
-    return tmp_path
+    return imported_files(tmp_path, QUICK_RECIPE).parent
 
 
 def exported(folder: Path, cache: ExportCache | None, name: str) -> list[str]:
@@ -82,7 +83,7 @@ def test_a_network_that_is_made_is_kept_though_the_next_one_fails(folder) -> Non
     assert exported(folder, cache, "second") == [CLASSIFIER]
 
 
-def keys(folder: Path, text: str = RECIPE) -> dict[str, str]:
+def keys(folder: Path, text: str = QUICK_RECIPE) -> dict[str, str]:
     recipe = recipe_from_toml(write_recipe(folder, text))
     opened = opened_recipe(recipe, SMALL)
     bundle = bundle_from_recipe(recipe, opened)
@@ -114,12 +115,12 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_key_follows_what_decides_a_network(folder, change) -> None:
     old, new, changed = CHANGES[change]
-    before, after = keys(folder), keys(folder, RECIPE.replace(old, new, 1))
+    before, after = keys(folder), keys(folder, QUICK_RECIPE.replace(old, new, 1))
     assert {role for role in before if before[role] != after[role]} == changed
 
 
 SPARSE = '"small_sparse_rcnn"\ncheckpoint = "untrained:3"\n'
-UNTRAINED = RECIPE.replace(
+UNTRAINED = QUICK_RECIPE.replace(
     '"onnx"\ncheckpoint = "yolo.onnx"\nmapping = { head = "dense" }\n', SPARSE
 )
 

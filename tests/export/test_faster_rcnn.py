@@ -17,7 +17,6 @@ from support.faster_rcnns import (
 from support.retinanets import BOX_PX, SCORE, calibration, gaps, greys, load, theirs
 from torch import nn
 
-from spinert.export.errors import RecipeError
 from spinert.export.networks.grey_input import input_stage
 from spinert.export.untrained.faster_rcnn import calibrate_faster_rcnn
 from spinert.runtime.recompute.proposals import proposals_from_ranked
@@ -172,11 +171,6 @@ def test_the_usual_rounds_settle_every_image() -> None:
     for style in STYLES:
         for grey in greys():
             assert int(case(style).candidates(grey)[3]) == 0
-
-
-def test_an_unknown_background_is_named() -> None:
-    with pytest.raises(RecipeError, match="'none' is not one of first, last"):
-        case("detectron2").with_options(background="none")
 
 
 def test_only_a_faster_rcnn_is_calibrated_or_cut_as_one() -> None:

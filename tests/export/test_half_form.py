@@ -45,6 +45,10 @@ width = 64
 [bundle.networks.detector.input]
 mean = [0, 0, 0]
 std = [255, 255, 255]
+
+[bundle.networks.detector.detection]
+nms_iou = 0.65
+score_floor = 0.25
 """
 
 

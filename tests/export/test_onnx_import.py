@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from google.protobuf import json_format
+from onnx import TensorProto, helper, numpy_helper
 from support.onnx_files import (
     FLOAT,
     IMPORTED_RECIPE,
@@ -21,14 +24,18 @@ from support.onnx_files import (
 from support.small_networks import SMALL, golden_frames, write_recipe
 
 from spinert.export.errors import GraphError, RecipeError
+from spinert.export.members import opened_recipe
 from spinert.export.onnx_import.imported import (
     ImportedFile,
     imported_classifier,
     imported_detector,
 )
 from spinert.export.onnx_import.reading import model_from_file
+from spinert.export.onnx_import.running import check_weights
 from spinert.export.pipeline import export_bundle
+from spinert.export.plan import bundle_from_recipe
 from spinert.export.preprocess import NetworkFrame
+from spinert.export.recipe import recipe_from_toml
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.bundle_rules import broken_rules
 
@@ -388,11 +395,62 @@ def test_a_detector_that_keeps_the_contract_needs_no_mapping(tmp_path) -> None:
     text = text.replace('mapping = { head = "dense" }\n', "")
     canvas = "\n[bundle.networks.detector.input.canvas.letterbox]\n"
     text += canvas + "height = 96\nwidth = 96\n"
-    text += "[bundle.networks.detector.detection]\ncandidates = 36\n"
+    text = text.replace("nms_iou = 0.65", "nms_iou = 0\ncandidates = 36")
     bundle = exported(tmp_path, text)
     record = bundle.provenance.checkpoints[-1]
     assert record.style == "contract"
     assert bundle.networks["detector"].detection.candidates == 36
+
+
+def planned(folder: Path, text: str) -> pb.DetectionRule:
+    recipe = recipe_from_toml(write_recipe(folder, text))
+    bundle = bundle_from_recipe(recipe, opened_recipe(recipe, SMALL))
+    return bundle.networks["detector"].detection
+
+
+@pytest.mark.parametrize("lacking", ["nms_iou", "score_floor"])
+def test_suppression_of_a_raw_head_is_the_recipes_to_state(tmp_path, lacking) -> None:
+    write_files(tmp_path)
+    text = re.sub(f"{lacking} = .*", "", RECIPE)
+    message = rf"^bundle\.networks\.detector\.detection: {lacking}: .*; state"
+    with pytest.raises(RecipeError, match=message) as caught:
+        planned(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    rule = planned(tmp_path, RECIPE)
+    assert (rule.nms_iou, rule.score_floor) == (0.65, 0.0)
+
+
+STATED = "nms_iou = 0.65\nscore_floor = 0.0"
+
+
+def test_rows_are_suppressed_already(tmp_path) -> None:
+    write_files(tmp_path)
+    builder = FileBuilder()
+    value = builder.patches("images", 3, 6, 0.1)
+    builder.call(builder.add("Transpose", value, perm=[0, 2, 1]), "output0")
+    inputs = [("images", FLOAT, ["n", 3, 160, 160])]
+    builder.save(tmp_path / "yolo.onnx", inputs, [("output0", FLOAT, ["n", 100, 6])])
+    text = RECIPE.replace('"dense"', '"rows"').replace(STATED, "")
+    assert planned(tmp_path, text).nms_iou == 0
+
+
+def test_a_file_with_suppression_inside_is_not_suppressed_again(tmp_path) -> None:
+    write_files(tmp_path)
+    text = RECIPE.replace("yolo.onnx", "own_detector.onnx").replace(STATED, "")
+    text = text.replace('mapping = { head = "dense" }\n', "")
+    with pytest.raises(RecipeError, match="nms_iou and score_floor"):
+        planned(tmp_path, text)
+    path = tmp_path / "own_detector.onnx"
+    model = onnx.load(path)
+    # Whatever it is for: that a graph has the operator is what counts here.
+    corners = onnx.helper.make_node("Unsqueeze", ["scores", "axis"], ["by_class"])
+    axis = onnx.numpy_helper.from_array(np.array([1], np.int64), "axis")
+    inputs = ["boxes", "by_class"]
+    chosen = onnx.helper.make_node("NonMaxSuppression", inputs, ["chosen"])
+    model.graph.node.extend([corners, chosen])
+    model.graph.initializer.append(axis)
+    onnx.save_model(model, path)
+    assert planned(tmp_path, text).nms_iou == 0
 
 
 def test_operators_that_not_every_back_end_runs_are_recorded(tmp_path) -> None:
@@ -525,8 +583,39 @@ def test_an_answer_that_is_not_finite_is_told(tmp_path, frames) -> None:
         [("x", FLOAT, ["n", 3, "h", "w"])],
         [("out", FLOAT, ["n", 11, "a"])],
     )
-    with pytest.raises(GraphError, match="not finite on a golden frame"):
+    with pytest.raises(GraphError, match=r"not finite on a golden .*mean and std"):
         imported_detector(imported(path, head="dense"), network(9), CLASSES, frames)
+
+
+def scaled_file(path: Path, values: onnx.TensorProto) -> Path:
+    """Write a YOLO-like file whose answer is scaled by an initializer."""
+    builder = FileBuilder()
+    builder.weights.append(values)
+    scale = builder.add("Cast", values.name, to=FLOAT)
+    builder.call(builder.add("Mul", dense_values(builder, "x", 3, 11), scale), "out")
+    sizes = ["n", 3, "h", "w"], ["n", 11, "a"]
+    return builder.save(path, [("x", FLOAT, sizes[0])], [("out", FLOAT, sizes[1])])
+
+
+def test_an_infinite_weight_behind_such_an_answer_is_named(tmp_path, frames) -> None:
+    infinite = numpy_helper.from_array(np.float16([np.inf]), "head/scale")
+    file = imported(scaled_file(tmp_path / "inf.onnx", infinite), head="dense")
+    check_weights(file.read.model, "inf.onnx")
+    with pytest.raises(GraphError) as caught:
+        imported_detector(file, network(9), CLASSES, frames)
+    assert "initializer 'head/scale' is not either; training diverged" in str(caught)
+
+
+@pytest.mark.parametrize("kind", ["FLOAT", "FLOAT16", "BFLOAT16", "DOUBLE"])
+def test_a_weight_that_is_no_number_is_named_before_anything_runs(
+    tmp_path, kind
+) -> None:
+    values = helper.make_tensor(
+        "scale", getattr(TensorProto, kind), [2, 1, 1], [1.0, np.nan]
+    )
+    model = model_from_file(scaled_file(tmp_path / "nan.onnx", values)).model
+    with pytest.raises(GraphError, match=r"^nan\.onnx: NaN in initializer 'scale'; "):
+        check_weights(model, "nan.onnx")
 
 
 SETTINGS = {

@@ -80,9 +80,15 @@ def test_a_wrong_or_undefined_answer_is_caught(tmp_path, poison) -> None:
     frames = golden_frames(fixed_canvas())
     path = exported(Mean(), tmp_path, frames)
     wrong = references(Mean(), frames)
+    right = float(wrong[-1]["logits"][0])
     wrong[-1]["logits"] = wrong[-1]["logits"] + poison
-    with pytest.raises(ParityError):
+    with pytest.raises(ParityError) as caught:
         measured_parity(path, golden(frames, wrong, 1), RULE)
+    told = str(caught.value)
+    assert told.startswith("network.onnx: golden frame-4, batch 1, slot 0: logits diff")
+    assert f"most at [0]: {right:.6g} instead of {right + poison:.6g}" in told
+    assert 'set [golden] images = "phantoms"' in told
+    assert "\n" not in told
 
 
 def threshold_bundle(probability: float = 0.5) -> pb.Bundle:
@@ -98,7 +104,7 @@ def test_an_fp16_graph_gets_the_smallest_tolerance_with_headroom(
     tmp_path, shift, tolerance
 ) -> None:
     frames = golden_frames(fixed_canvas())
-    model = exported(Mean(), tmp_path, frames).read_bytes()
+    model = exported(Mean(), tmp_path, frames)
     answers = references(Mean(), frames)
     answers[1]["logits"] = answers[1]["logits"] + np.float32(shift)
     asked = golden(frames, answers, 1, 2)
@@ -112,7 +118,7 @@ def test_an_fp16_graph_gets_the_smallest_tolerance_with_headroom(
 
 def test_an_fp16_graph_that_is_too_far_off_is_refused_with_a_way_out(tmp_path) -> None:
     frames = golden_frames(fixed_canvas())
-    model = exported(Mean(), tmp_path, frames).read_bytes()
+    model = exported(Mean(), tmp_path, frames)
     answers = references(Mean(), frames)
     answers[1]["logits"] = answers[1]["logits"] + 1
     with pytest.raises(ParityError, match=r'fp16.*precisions = \["fp32"\]'):
@@ -121,7 +127,7 @@ def test_an_fp16_graph_that_is_too_far_off_is_refused_with_a_way_out(tmp_path) -
 
 def test_a_frame_that_flips_in_every_slot_is_one_flip(tmp_path) -> None:
     frames = golden_frames(fixed_canvas())
-    model = exported(Mean(), tmp_path, frames).read_bytes()
+    model = exported(Mean(), tmp_path, frames)
     answers = references(Mean(), frames)
     logit = float(answers[2]["logits"][0])
     answers[2]["logits"] = answers[2]["logits"] - np.float32(0.02)
@@ -218,12 +224,13 @@ class Neighbours(Fixed):
 
 def fixed_detector(
     folder: Path, frames: list[NetworkFrame], module: nn.Module | None = None
-) -> bytes:
+) -> Path:
     outputs = ("boxes", "scores", "labels")
     spec = GraphSpec(inputs=("image",), outputs=outputs, dynamic=({0: "batch"},))
     model = onnx_from_torch(module or Fixed(), (batch(frames[:2])[0],), spec)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    path = folder / "detector.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 def detections(frames: list[NetworkFrame], moved_px: float):

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.data import data_directory
+from support.preprocess_twin import served_input
 from support.torchvision_models import torchvision_module
 
 from spinert.export.preprocess import network_frame
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.preprocess.canvas import placement
-from spinert.runtime.preprocess.network_input import network_input
 
 PILLOW = pb.PILLOW_BILINEAR_U8_HORIZONTAL_FIRST
 TORCH = pb.TORCH_BILINEAR_F32
@@ -58,7 +58,7 @@ def stated(kind: str, canvas: pb.CanvasPolicy) -> pb.NetworkInput:
 def check_twins(grey: np.ndarray, wanted: pb.NetworkInput) -> None:
     exported = network_frame(grey, wanted)
     place = placement(*grey.shape, wanted.canvas)
-    served = network_input(grey, place, wanted)
+    served = served_input(grey, place, wanted)
     assert (exported.height, exported.width) == (place.valid_height, place.valid_width)
     assert exported.image.dtype == served.dtype
     assert exported.image.shape == served.shape
@@ -72,7 +72,7 @@ def check_twins(grey: np.ndarray, wanted: pb.NetworkInput) -> None:
     kind=st.sampled_from(sorted(KINDS)),
     canvas=st.sampled_from(SMALL_CANVASES),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_twins_agree_bit_for_bit_on_any_size(rows, columns, seed, kind, canvas) -> None:
     random = np.random.default_rng(seed)
     grey = random.integers(0, 256, (rows, columns), dtype=np.uint8)
@@ -90,7 +90,7 @@ def test_twins_agree_bit_for_bit_on_radiographs(kind, rounding) -> None:
 
 
 @given(rows=st.integers(1, 20000), columns=st.integers(1, 20000))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_floored_edges_are_torchvisions_for_any_image(rows, columns) -> None:
     transform = torchvision_module("models.detection.transform")
     shape = torch.empty((1, rows, columns), device="meta")

@@ -40,6 +40,7 @@ LAYOUTS = [
     (name, style)
     for name, architecture in ARCHITECTURES.items()
     for style in architecture.styles
+    if not style.by_name
 ]
 IDS = [f"{name}-{style.name}" for name, style in LAYOUTS]
 
@@ -274,6 +275,15 @@ def test_part_of_a_file_is_named(tmp_path, suffix, part) -> None:
         read_tensors(path)
 
 
+def test_a_record_says_under_which_wrapper_the_weights_were(tmp_path) -> None:
+    path = saved(tmp_path, "small_sparse_rcnn", "mine.pth")
+    torch.save({"state_dict": torch.load(path)}, path)
+    text = RECIPE.replace("untrained:3", "mine.pth")
+    opened = opened_recipe(recipe_from_toml(write_recipe(tmp_path, text)), SMALL)
+    assert list(opened.detector.record().notes) == ["weights under state_dict.model"]
+    assert [list(member.record().notes) for member in opened.classifiers] == [[], []]
+
+
 def test_an_onnx_file_under_another_architecture_says_so(tmp_path) -> None:
     (tmp_path / "mine.onnx").write_bytes(b"")
     text = RECIPE.replace("untrained:3", "mine.onnx")
@@ -288,7 +298,7 @@ def test_a_style_is_told_where_keys_can_tell(name, style) -> None:
     same = [
         each.name
         for each in ARCHITECTURES[name].styles
-        if source_keys_of(name, each.name) == own
+        if not each.by_name and source_keys_of(name, each.name) == own
     ]
     if len(same) == 1:
         found = style_of_file(file_of(name, style), ARCHITECTURES[name], "file.pth")

@@ -22,7 +22,6 @@ from support.retinanets import (
 )
 from torch import nn
 
-from spinert.export.errors import RecipeError
 from spinert.export.networks.anchors import anchor_levels
 from spinert.export.networks.grey_input import input_stage
 from spinert.export.untrained.retinanet import calibrate_retinanet
@@ -95,11 +94,6 @@ def test_a_wrong_setting_changes_the_answer(style, mistake) -> None:
     wrong = case(style).with_options(**mistake)
     worst = [gaps(case(style).findings(g), wrong.findings(g)) for g in greys()]
     assert max(worst) > (BOX_PX, SCORE)
-
-
-def test_an_unknown_background_is_named() -> None:
-    with pytest.raises(RecipeError, match="'last' is not one of first, none"):
-        case("detectron2").with_options(background="last")
 
 
 def test_only_a_retinanet_is_calibrated_as_one() -> None:

@@ -243,3 +243,4 @@ def test_a_sparse_rcnn_of_the_official_code(tmp_path, kept) -> None:
     assert record(bundle).style == "sparsercnn"
     (first, _) = bundle.provenance.checkpoints
     assert (first.style, first.source) == ("vindr", "densenet.pth")
+    assert list(first.notes) == ["weights under state_dict"]

@@ -47,7 +47,7 @@ def ramp(count: int) -> Tensor:
     iou=st.sampled_from([0.0, 0.3, 0.5, 0.7, 0.9]),
     whole_pixels=st.booleans(),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_settled_mask_is_the_greedy_one(seed, count, iou, whole_pixels) -> None:
     # Whole pixels give exact duplicates, empty boxes and ratios equal to thresholds.
     boxes = clustered(count, seed, whole_pixels=whole_pixels)
@@ -61,7 +61,7 @@ def test_a_settled_mask_is_the_greedy_one(seed, count, iou, whole_pixels) -> Non
     rounds=st.integers(1, 6),
     count=st.integers(2, 80),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_mask_that_is_not_the_greedy_one_says_so(seed, rounds, count) -> None:
     boxes = torch.stack([clustered(count, seed), ramp(count)])
     found = survivors(boxes, 0.7, rounds)
@@ -70,6 +70,11 @@ def test_a_mask_that_is_not_the_greedy_one_says_so(seed, rounds, count) -> None:
         assert is_greedy or found.unsettled[group]
     # A chain settles one box per round and needs one more to notice.
     assert bool(found.unsettled[1]) == (rounds < count)
+
+
+def test_without_rounds_nothing_is_settled_but_fillers() -> None:
+    found = survivors(torch.stack([clustered(20, 1), torch.zeros(20, 4)]), 0.7, 0)
+    assert found.unsettled.tolist() == [True, False]
 
 
 def test_groups_do_not_suppress_each_other() -> None:

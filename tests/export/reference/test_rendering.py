@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.preprocess_twin import served_input
 from support.reference_training import (
     CLASSIFIER_EDGE_PX,
     DETECTOR_EDGE_PX,
@@ -24,7 +25,6 @@ from spinert.phantom.truth import Window
 from spinert.runtime import image as runtime
 from spinert.runtime.preprocess.canvas import placement
 from spinert.runtime.preprocess.grey import grey_from_image
-from spinert.runtime.preprocess.network_input import network_input
 
 IMAGES = ImageSettings(
     classifier_edge_px=CLASSIFIER_EDGE_PX,
@@ -74,7 +74,7 @@ def test_kept_inputs_are_those_of_the_runtime(rendered, role) -> None:
         phantom = rough_phantom(3, index, long_edge_px=200)
         grey = grey_from_image(runtime_image(phantom), PRESETS["vindr"]().grey)
         place = placement(*grey.pixels.shape, stated.canvas)
-        expected = network_input(grey.pixels, place, stated)
+        expected = served_input(grey.pixels, place, stated)
         assert np.array_equal(frames.images[index].numpy(), expected)
         size = (place.valid_height, place.valid_width)
         assert tuple(frames.sizes[index].tolist()) == size

@@ -68,6 +68,14 @@ WRONG = {
     "must be of type str": ('style = "vindr"', "style = 1"),
     "optimisation: learning_rate must be positive": ("1e-3", "0.0"),
     "stages 1: must be positive": ("{ steps = 4,", "{ steps = 0,"),
+    "stages 1: window_px: from 0 to edge_px": (
+        "{ steps = 4,",
+        "{ window_px = 4096, steps = 4,",
+    ),
+    "stages 1: lesion_share: from 0 to 1": (
+        "{ steps = 4,",
+        "{ lesion_share = 1.5, steps = 4,",
+    ),
     "stages: must be a list": (
         "stages = [{ steps = 6, batch = 2, edge_px = 128 }]",
         "stages = 3",

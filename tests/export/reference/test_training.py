@@ -101,6 +101,20 @@ def test_the_loss_of_one_batch_falls(settings, data, name, edge) -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_abnormal_frames_alone_are_drawn_where_a_stage_asks_for_them(
+    settings, data
+) -> None:
+    stages = (Stage(steps=2, batch=4, edge_px=128, abnormal_only=True),)
+    training = begun(settings, NAMES[1], stages)
+    frames = frames_from_folder(data / "train", ARCHITECTURES[NAMES[1]].role)
+    assert 0 < int(frames.abnormal.sum()) < frames.count
+    seen = training._batch(frames)
+    assert bool(seen.abnormal.all())
+    normal = replace(frames, abnormal=torch.zeros_like(frames.abnormal))
+    with pytest.raises(TrainingError, match="no frame has a lesion"):
+        training.advance(normal)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resumed_training_ends_with_the_same_weights(
     settings, data, tmp_path, name
