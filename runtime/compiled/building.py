@@ -12,6 +12,7 @@ import hashlib
 import mmap
 import resource
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,24 @@ def plan_from_onnx(
         BackendUnavailable: The file keeps tensors elsewhere, a node cannot be read or
             compiled (it is named), or the graph is not the network described.
     """
+    try:
+        return _compiled(flavour, onnx, network, key, progress, timing)
+    except Exception as error:
+        # Frames that its traceback keeps would keep the builder until the next garbage
+        # collection. That one may come while TensorRT logs under a lock which the
+        # builder's end takes, too, and would wait for itself for ever.
+        traceback.clear_frames(error.__traceback__)
+        raise
+
+
+def _compiled(
+    flavour: Flavour,
+    onnx: Path,
+    network: pb.Network,
+    key: EngineKey,
+    progress: Callable[[float], None],
+    timing: TimingCache | None,
+) -> Plan:
     started = time.monotonic()
     refuse_external_data(onnx)
     log = api_logger(flavour.api)

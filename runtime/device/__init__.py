@@ -8,7 +8,8 @@ are those of `spinert.runtime.device.errors`.
        ├── DeviceBuffer            memory of the device
        ├── PinnedBuffer            page-locked memory of the host: asynchronous copies
        ├── Stream ── Event         an order of work, and a point in it
-       └── Graph                   work recorded once and launched as a whole
+       ├── Graph                   work recorded once and launched as a whole
+       └── Module ── Kernel        programs of our own
 
 Whoever allocates frees: nothing is freed behind its owner's back, and nothing may be
 freed while a stream still uses it. All calls except `info` and `close` need the
@@ -17,7 +18,7 @@ context to be current in the calling thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -32,7 +33,9 @@ __all__ = [
     "DeviceBuffer",
     "Event",
     "Graph",
+    "Kernel",
     "MemoryInfo",
+    "Module",
     "PinnedBuffer",
     "Stream",
 ]
@@ -138,6 +141,41 @@ class Graph(Protocol):
         ...
 
 
+class Kernel(Protocol):
+    """One program of a module."""
+
+    def launch(
+        self,
+        grid: tuple[int, int],
+        block: tuple[int, int],
+        arguments: Sequence[int],
+        stream: Stream,
+    ) -> None:
+        """Enqueue it on `grid` blocks of `block` threads, (x, y) each."""
+        ...
+
+
+class Module(Protocol):
+    """Programs on the device."""
+
+    def kernel(self, name: str, kinds: str) -> Kernel:
+        """Return program `name`.
+
+        Args:
+            name: As it was compiled, extern "C".
+            kinds: One letter for each parameter, as in the module struct: P an
+                address, i 32 bits, q 64 bits.
+
+        Raises:
+            BackendError: There is none.
+        """
+        ...
+
+    def free(self) -> None:
+        """Give it back, once none of it runs; calling twice is harmless."""
+        ...
+
+
 class Device(Protocol):
     """One GPU; safe for any thread that made it current."""
 
@@ -207,6 +245,14 @@ class Device(Protocol):
 
         Raises:
             BackendError: It cannot be captured; the stream works as before.
+        """
+        ...
+
+    def module(self, content: bytes) -> Module:
+        """Load the programs of a fatbin.
+
+        Raises:
+            BackendError: It has none for this GPU and driver.
         """
         ...
 

@@ -28,6 +28,7 @@ from spinert.runtime.device import (
 from spinert.runtime.device.cuda_graphs import CudaGraph, GraphApi, load_graph_api
 from spinert.runtime.device.errors import CODES_BY_TEXT, UNKNOWN, CudaFailure
 from spinert.runtime.device.guard import Guard
+from spinert.runtime.device.pycuda_kernels import PyCudaModule
 from spinert.runtime.errors import BackendUnavailable, Reason
 
 __all__ = ["PyCudaDevice", "open_pycuda_device"]
@@ -163,6 +164,11 @@ class PyCudaDevice:
                 "CUDA graphs need cuda-bindings; run: pip install cuda-bindings",
             )
         return self._graphs.capture(self._guard, stream, enqueue)
+
+    def module(self, content: bytes) -> PyCudaModule:
+        """Load a fatbin; the driver chooses the code for this GPU."""
+        loaded = self._guard.call(self._driver.module_from_buffer, content)
+        return PyCudaModule(self._guard, loaded, _inner)
 
     def check(self) -> None:
         """Wait for all work of the context."""

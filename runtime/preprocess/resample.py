@@ -2,39 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PillowImage
 
-__all__ = ["resize_f32", "resize_u8"]
+from spinert.runtime import _native
+from spinert.runtime.image import Stored
+from spinert.runtime.preprocess.contrast import LevelCounts, guessed_bounds
+from spinert.runtime.preprocess.levels import Levels
+
+__all__ = ["Target", "resize_f32", "resized_grey"]
 
 
-def resize_u8(
-    grey: npt.NDArray[np.uint8], height: int, width: int
-) -> npt.NDArray[np.uint8]:
-    """Resize with Pillow's antialiased bilinear filter, horizontal pass first.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A canvas and the size of the image on it, top left. Pixels, from 1."""
 
-    Pillow <= 12 always resizes horizontally first and rounds to 8 bits in between;
-    Pillow 13 chooses the order, which changes up to 18 % of the pixels by 1. One call
-    per axis is the same on every version (src/libImaging/Resample.c).
+    valid_height: int
+    valid_width: int
+    height: int
+    width: int
+
+
+def resized_grey(
+    pixels: Stored, levels: Levels, targets: Sequence[Target]
+) -> tuple[list[npt.NDArray[np.uint8]], LevelCounts]:
+    """Reduce an image to 8 bits, resize it for every target and pad with 0.
+
+    All of it in one pass over the image, with Pillow's antialiased bilinear filter in
+    its fixed point, horizontal pass first and rounded to 8 bits in between
+    (src/libImaging/Resample.c). Pillow <= 12 does so; Pillow 13 chooses the order,
+    which changes up to 18 % of the pixels by 1.
 
     Args:
-        grey: [rows, columns], C-contiguous.
-        height: Of the result, from 1.
-        width: Of the result, from 1.
+        pixels: Stored values [rows, columns], C-contiguous. No value can harm, but one
+            that `levels` does not hold has any level.
+        levels: Of `pixels`.
+        targets: At most 8.
 
     Returns:
-        [height, width], C-contiguous, maybe read-only; `grey` itself if it fits.
+        [height, width] for each target, C-contiguous, owned by the caller; and what was
+        counted on the way.
     """
-    rows, columns = grey.shape
-    if (height, width) == (rows, columns):
-        return grey
-    image = PillowImage.fromarray(grey)
-    if width != columns:
-        image = image.resize((width, rows), PillowImage.Resampling.BILINEAR)
-    if height != rows:
-        image = image.resize((width, height), PillowImage.Resampling.BILINEAR)
-    return np.asarray(image)
+    low, high = guessed_bounds(pixels, levels)
+    canvases = [np.empty((t.height, t.width), np.uint8) for t in targets]
+    darkest, up_to_low, from_high, brightest = _native.make_inputs(
+        pixels,
+        first=levels.first,
+        table=levels.table,
+        bounds=(low, high),
+        out=canvases,
+        sizes=[(target.valid_height, target.valid_width) for target in targets],
+    )
+    counts = LevelCounts(
+        low=low,
+        high=high,
+        darkest=darkest,
+        up_to_low=up_to_low,
+        from_high=from_high,
+        brightest=brightest,
+    )
+    return canvases, counts
 
 
 def resize_f32(

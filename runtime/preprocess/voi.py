@@ -83,8 +83,14 @@ def _windowed(values: Values, window: Window, low: float, high: float) -> Values
         center, width = center - 0.5, width - 1
     below = values <= center - width / 2
     above = values > center + width / 2
-    between = ~(below | above)
-    result = np.where(below, float(low), float(high))
-    # A LINEAR width of 1 is a step: nothing lies between, so nothing is divided by 0.
-    result[between] = ((values[between] - center) / width + 0.5) * span + low
+    # The ramp of all values, because picking those between takes longer. What it makes
+    # of the others is not kept, as with a LINEAR width of 1, which is a step.
+    with np.errstate(all="ignore"):
+        result = values - center
+        result /= width
+        result += 0.5
+        result *= span
+        result += low
+    np.copyto(result, low, where=below)
+    np.copyto(result, high, where=above)
     return result

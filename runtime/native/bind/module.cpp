@@ -4,10 +4,12 @@
 namespace nb = nanobind;
 
 void register_grey(nb::module_& m);
+void register_inputs(nb::module_& m);
 void register_nms(nb::module_& m);
 
 NB_MODULE(_native, m) {
     m.doc() = "Compiled hot paths; use spinert.runtime.preprocess and .decide instead.";
     register_grey(m);
+    register_inputs(m);
     register_nms(m);
 }

@@ -27,7 +27,8 @@ void register_nms(nb::module_& m) {
             nb::capsule owner(keep, [](void* p) noexcept { delete[] static_cast<bool*>(p); });
             {
                 nb::gil_scoped_release release;
-                spinert::nms(boxes.data(), labels.data(), count, {iou, class_wise}, keep);
+                spinert::nms(spinert::kernels(), boxes.data(), labels.data(), count,
+                             {iou, class_wise}, keep);
             }
             return Kept(keep, {count}, owner);
         },

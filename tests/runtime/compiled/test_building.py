@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from dataclasses import replace
 
 import onnx
@@ -219,3 +220,19 @@ def test_other_threads_go_on_while_an_engine_is_built(tmp_path):
         done.set()
         other.join()
     assert before_and_after[-1] - before_and_after[0] >= 3
+
+
+def test_an_error_that_is_kept_keeps_no_builder_alive(tmp_path):
+    """Whose end in the garbage collector may deadlock with TensorRT's own log."""
+    source = classifier_source(tmp_path, with_node("NoSuchOperator"))
+    with pytest.raises(BackendUnavailable) as caught:
+        built(source)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    assert any(frame.f_code.co_name == "_compiled" for frame in frames)
+    kept = [
+        value
+        for frame in frames[1:]
+        for value in frame.f_locals.values()
+        if type(value).__module__.startswith("tensorrt")
+    ]
+    assert not kept

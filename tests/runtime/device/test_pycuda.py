@@ -230,3 +230,33 @@ def test_an_opened_device_says_what_it_is(monkeypatch, driver):
     device = open_pycuda_device()
     assert device.gpu is GPU
     device.close()
+
+
+def test_a_kernel_is_launched_with_its_arguments_on_the_stream(device, driver):
+    stream, module = device.stream(), device.module(b"fatbin")
+    kernel = module.kernel("double", "Piq")
+    kernel.launch((3, 2), (32, 8), (7000, -1, 2**40), stream)
+    assert "module of 6" in driver.calls
+    # Packed as a C compiler would: the int takes 8 bytes before the last.
+    assert driver.calls[-1] == "double (3, 2) (32, 8, 1) 24 on Stream"
+    module.free()
+    module.free()
+
+
+@pytest.mark.parametrize("call", ["cuModuleLoadDataEx", "cuModuleGetFunction"])
+def test_a_program_that_cannot_be_loaded_is_an_error_of_the_backend(
+    device, driver, call
+):
+    driver.planted[call] = "no kernel image is available for execution on the device"
+    with pytest.raises(BackendError):
+        device.module(b"fatbin").kernel("double", "P")
+    assert device.memory().free_bytes == 60
+
+
+def test_a_launch_that_kills_the_device_says_so(device, driver):
+    stream, kernel = device.stream(), device.module(b"fatbin").kernel("double", "P")
+    driver.planted["cuLaunchKernel"] = "an illegal memory access was encountered"
+    with pytest.raises(DeviceLost):
+        kernel.launch((1, 1), (1, 1), (7000,), stream)
+    with pytest.raises(DeviceLost):
+        device.memory()

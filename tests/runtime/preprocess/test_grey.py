@@ -6,11 +6,13 @@ import pytest
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.errors import MalformedFrame, Reason
 from spinert.runtime.image import Image, Note, Photometric, Rescale, Window
-from spinert.runtime.preprocess.grey import (
+from spinert.runtime.preprocess.contrast import (
     CLIPPED_SHARE,
     LOW_CONTRAST_LEVELS,
-    grey_from_image,
+    guessed_bounds,
 )
+from spinert.runtime.preprocess.grey import grey_from_image
+from spinert.runtime.preprocess.levels import levels_from_image
 
 REFUSES = pb.GreyRule(
     voi=pb.VOI_LUT_THEN_WINDOW,
@@ -87,6 +89,17 @@ def test_pixels_at_both_ends_are_noted_as_clipped():
         cut[:, -(column - column // 2) :] = 255
         notes = grey_from_image(image(cut), REFUSES).notes
         assert (Note.CLIPPED in notes) is clipped
+
+
+def test_bounds_are_guessed_from_the_ends_of_the_sorted_levels():
+    rng = np.random.default_rng(3)
+    for shape in [(1, 1), (5, 7), (64, 64)]:
+        shown = image(rng.integers(0, 4096, shape).astype(np.uint16))
+        levels = levels_from_image(shown, ZEROES)
+        ordered = np.sort(levels.table[shown.pixels - levels.first], axis=None)
+        cut = int(0.025 * shown.pixels.size)
+        bounds = int(ordered[cut]), int(ordered[-1 - cut])
+        assert guessed_bounds(shown.pixels, levels) == bounds
 
 
 def test_notes_of_the_image_are_kept():

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.preprocess_twin import resize_u8, served_input
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.errors import BundleError
 from spinert.runtime.preprocess.canvas import Placement
-from spinert.runtime.preprocess.network_input import network_input
-from spinert.runtime.preprocess.resample import resize_f32, resize_u8
+from spinert.runtime.preprocess.resample import resize_f32
 
 PLACE = Placement(
     valid_height=40,
@@ -31,7 +31,7 @@ def spec(element, resampler=pb.PILLOW_BILINEAR_U8_HORIZONTAL_FIRST) -> pb.Networ
 
 
 def test_an_integer_input_is_the_resized_grey_padded_with_zero():
-    made = network_input(GREY, PLACE, spec(pb.ELEMENT_UINT8))
+    made = served_input(GREY, PLACE, spec(pb.ELEMENT_UINT8))
     assert (made.dtype, made.shape) == (np.uint8, (1, 64, 32))
     assert made.flags.c_contiguous
     assert np.array_equal(made[0, :40, :30], resize_u8(GREY, 40, 30))
@@ -48,7 +48,7 @@ def test_an_integer_input_is_the_resized_grey_padded_with_zero():
 )
 def test_a_float_input_is_normalised_per_channel_and_filled(resampler, resized):
     asked = spec(pb.ELEMENT_FLOAT32, resampler)
-    made = network_input(GREY, PLACE, asked)
+    made = served_input(GREY, PLACE, asked)
     assert (made.dtype, made.shape) == (np.float32, (3, 64, 32))
     for channel in range(3):
         mean, std = np.float32(asked.mean[channel]), np.float32(asked.std[channel])
@@ -67,4 +67,4 @@ def test_a_float_input_is_normalised_per_channel_and_filled(resampler, resized):
 )
 def test_an_unknown_combination_is_a_bundle_error(asked):
     with pytest.raises(BundleError):
-        network_input(GREY, PLACE, asked)
+        served_input(GREY, PLACE, asked)

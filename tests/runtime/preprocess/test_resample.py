@@ -4,8 +4,9 @@ import hashlib
 
 import numpy as np
 import pytest
+from support.preprocess_twin import UNCHANGED, resize_u8
 
-from spinert.runtime.preprocess.resample import resize_f32, resize_u8
+from spinert.runtime.preprocess.resample import Target, resize_f32, resized_grey
 
 # SHA-256 of Image.resize(..., BILINEAR) by Pillow 12.3.0. Pillow 13.0.0 gives others
 # for (2874, 1021) and (64, 800), where it resizes vertically first.
@@ -43,14 +44,11 @@ def picture(rows: int, columns: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("size", "target"), PILLOW_12)
 def test_resizing_gives_the_pixels_of_pillow_12(size, target):
-    resized = resize_u8(picture(*size), *target)
-    assert resized.shape == target
+    height, width = target
+    exact = Target(valid_height=height, valid_width=width, height=height, width=width)
+    (resized,), _ = resized_grey(picture(*size), UNCHANGED, [exact])
+    np.testing.assert_array_equal(resized, resize_u8(picture(*size), *target))
     assert hashlib.sha256(resized.tobytes()).hexdigest() == PILLOW_12[size, target]
-
-
-def test_an_image_that_fits_is_not_copied():
-    grey = picture(50, 40)
-    assert resize_u8(grey, 50, 40) is grey
 
 
 @pytest.mark.parametrize(

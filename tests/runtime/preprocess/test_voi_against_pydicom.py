@@ -211,7 +211,7 @@ CENTERS = st.floats(-70000, 70000).map(lambda value: float(f"{value:.6g}"))
 WIDTHS = st.floats(1, 140000).map(lambda value: float(f"{value:.6g}"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     bits=st.integers(1, 16),
     is_signed=st.booleans(),
