@@ -1,4 +1,4 @@
-"""Who may come in: counts, bytes and quotas, decided before any work is done.
+"""Who may come in: counts, bytes, quotas and deadlines, before any work is done.
 
 Measured with a fixed 10 ms accelerator under tenfold load: a bounded queue with
 this check keeps 95 % of peak goodput, an unbounded one 13 %.
@@ -6,130 +6,53 @@ this check keeps 95 % of peak goodput, an unbounded one 13 %.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Generic, TypeVar
 
 from spinert.runtime.config import EngineSettings
-from spinert.runtime.errors import (
-    DeadlineExceeded,
-    Overloaded,
-    Reason,
-    RefusedNow,
-    Unavailable,
-)
-from spinert.runtime.frame import FrameRequest
+from spinert.runtime.engine.active import ActiveDevices
+from spinert.runtime.engine.outlook import HasRequest, Outlook
+from spinert.runtime.engine.refusal import Load, payload_bytes, refusal
+from spinert.runtime.engine.stage_line import Run
+from spinert.runtime.errors import Reason, RefusedNow, Unavailable
 
-__all__ = [
-    "LONGEST_WAIT_S",
-    "Admission",
-    "HasRequest",
-    "Load",
-    "payload_bytes",
-    "refusal",
-    "shutting_down",
-    "too_late",
-]
-
-
-class HasRequest(Protocol):
-    """What is in flight: hashable by identity."""
-
-    @property
-    def request(self) -> FrameRequest:
-        """The frame as it arrived."""
-        ...
-
+__all__ = ["LONGEST_WAIT_S", "Admission"]
 
 T = TypeVar("T", bound=HasRequest)
 
 LONGEST_WAIT_S = 3600.0
 """Look at the clock at least this often: the system refuses waits of centuries."""
 
-_MIN_RETRY_MS = 20
-_MAX_RETRY_MS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Load:
-    """What is in flight when a frame asks to come in."""
-
-    frames: int
-    device_frames: int
-    payload_bytes: int
-    interval_s: float
-    """Recent time between two frames leaving; 0 while unknown."""
-
-
-def payload_bytes(request: FrameRequest) -> int:
-    """Return the size of a frame as it arrived."""
-    return memoryview(request.content.data).nbytes
-
-
-def refusal(
-    load: Load, request: FrameRequest, limits: EngineSettings, now_s: float
-) -> RefusedNow | None:
-    """Return why `request` cannot come in now, or None.
-
-    An Overloaded one says when to come back: after the time in which half of what
-    is in flight will have left, so that refused clients do not all return at once
-    to a single free place.
-    """
-    if request.deadline_s is not None and request.deadline_s <= now_s:
-        return too_late()
-    size = payload_bytes(request)
-    if load.frames >= limits.max_frames:
-        error = Overloaded(
-            Reason.QUEUE_FULL, f"{load.frames} frames are in flight; retry later"
-        )
-    elif load.frames and load.payload_bytes + size > limits.max_queue_mib * 2**20:
-        error = Overloaded(
-            Reason.QUEUE_FULL,
-            f"frames in flight fill {limits.max_queue_mib} MiB; retry later",
-        )
-    elif load.device_frames >= limits.max_frames_per_device:
-        error = Overloaded(
-            Reason.DEVICE_QUOTA,
-            f"this device has {load.device_frames} frames in flight; wait for answers",
-        )
-    else:
-        return None
-    retry_ms = math.ceil(load.interval_s * 1000 * max(1, load.frames / 2))
-    if retry_ms:
-        error.retry_after_ms = min(max(retry_ms, _MIN_RETRY_MS), _MAX_RETRY_MS)
-    return error
-
-
-def too_late() -> DeadlineExceeded:
-    """Say that the deadline has come, whatever the frame was waiting for."""
-    return DeadlineExceeded(
-        Reason.DEADLINE_EXCEEDED,
-        "the frame's deadline came before its answer; allow more time or send less",
-    )
-
-
-def shutting_down() -> Unavailable:
-    """Say that this server answers no more frames."""
-    return Unavailable(
-        Reason.SHUTTING_DOWN, "the server is shutting down; use another or retry later"
-    )
+_FORGOTTEN_AT_ONCE = 64
 
 
 class Admission(Generic[T]):
     """The roster of frames in flight, safe for any thread."""
 
-    def __init__(self, limits: EngineSettings, clock: Callable[[], float]) -> None:
-        """Start closed."""
+    def __init__(
+        self,
+        limits: EngineSettings,
+        clock: Callable[[], float],
+        outlook: Outlook[T] | None = None,
+    ) -> None:
+        """Start closed; without an `outlook` no deadline is taken to be too near."""
         self._limits = limits
         self._clock = clock
         self._changed = threading.Condition()
-        self._residents: set[T] = set()
-        self._deadlines: dict[T, float] = {}
+        self._residents: dict[T, int] = {}
+        self._outlook = outlook or Outlook({}, lambda _: ())
+        self._dated: dict[int, T] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        self._orders = itertools.count()
         self._looks_again_s = math.inf
+        self._active = ActiveDevices()
         self._devices: Counter[str] = Counter()
         self._payload_bytes = 0
         self._interval_s = 0.0
@@ -158,8 +81,12 @@ class Admission(Generic[T]):
                 self._closed = error
             self._changed.notify_all()
 
-    def admit(self, resident: T) -> None:
+    def admit(self, resident: T, instead_of: T | None = None) -> None:
         """Let `resident` in until it leaves.
+
+        Args:
+            resident: The frame.
+            instead_of: Leaves for it, if it is in; stays where `resident` is refused.
 
         Raises:
             RefusedNow: No room, no quota, too late, or closed.
@@ -167,27 +94,49 @@ class Admission(Generic[T]):
         request = resident.request
         with self._changed:
             now_s = self._clock()
-            error = self._closed or refusal(
-                self._load(request.device), request, self._limits, now_s
-            )
+            load = self._load(resident, now_s, instead_of)
+            error = self._closed or refusal(load, request, self._limits, now_s)
             if error is not None:
                 raise error
+            if instead_of is not None:
+                self.leave(instead_of)
             if not self._residents:
                 self._left_s = now_s  # idle time says nothing about the pace
-            self._residents.add(resident)
+            order = self._residents[resident] = next(self._orders)
+            self._outlook.enter(resident, load.prospect)
             self._devices[request.device] += 1
             self._payload_bytes += payload_bytes(request)
             if request.deadline_s is not None:
-                self._deadlines[resident] = request.deadline_s
+                self._dated[order] = resident
+                heapq.heappush(self._deadlines, (request.deadline_s, order))
                 if request.deadline_s < self._looks_again_s:
                     self._changed.notify_all()
 
+    def begin(self, stage: str, residents: Sequence[T]) -> Callable[[], None]:
+        """Note that a stage takes frames that are alike; those that left do not count.
+
+        Returns:
+            What to call when it is done with them.
+        """
+        with self._changed:
+            run = self._outlook.begin(stage, residents, self._clock())
+        return partial(self._end, stage, run)
+
+    def missed(self, resident: T) -> None:
+        """Note that a frame was given up before its deadline: it would be late."""
+        with self._changed:
+            self._outlook.missed(resident)
+
     def leave(self, resident: T) -> None:
-        """Free the place of `resident`."""
+        """Free the place of `resident`, unless it has left before."""
         request = resident.request
         with self._changed:
-            self._residents.remove(resident)
-            self._deadlines.pop(resident, None)
+            order = self._residents.pop(resident, None)
+            if order is None:
+                return
+            self._dated.pop(order, None)
+            self._outlook.leave(resident)
+            self._forget_deadlines()
             self._devices[request.device] -= 1
             if not self._devices[request.device]:
                 del self._devices[request.device]
@@ -208,12 +157,10 @@ class Admission(Generic[T]):
         with self._changed:
             while self._residents or not self._is_final():
                 now_s = self._clock()
-                dead = [r for r, at_s in self._deadlines.items() if at_s <= now_s]
-                if dead:
-                    for resident in dead:
-                        del self._deadlines[resident]
-                    return tuple(dead)
-                self._looks_again_s = min(self._deadlines.values(), default=math.inf)
+                if dead := self._dead(now_s):
+                    return dead
+                due = self._deadlines
+                self._looks_again_s = due[0][0] if due else math.inf
                 endless = self._looks_again_s == math.inf
                 left_s = min(self._looks_again_s - now_s, LONGEST_WAIT_S)
                 self._changed.wait(None if endless else left_s)
@@ -235,13 +182,41 @@ class Admission(Generic[T]):
         with self._changed:
             self._changed.notify_all()
 
+    def _end(self, stage: str, run: Run) -> None:
+        with self._changed:
+            self._outlook.end(stage, run, self._clock())
+
     def _is_final(self) -> bool:
         return self._closed is not None and self._closed.reason is Reason.SHUTTING_DOWN
 
-    def _load(self, device: str) -> Load:
+    def _dead(self, now_s: float) -> tuple[T, ...]:
+        """Take out the frames whose deadline has come."""
+        dead = []
+        while self._deadlines and self._deadlines[0][0] <= now_s:
+            _, order = heapq.heappop(self._deadlines)
+            if order in self._dated:
+                resident = self._dated.pop(order)
+                dead.append(resident)
+                self._outlook.missed(resident)
+        return tuple(dead)
+
+    def _forget_deadlines(self) -> None:
+        """Keep no more entries than twice the frames that are here."""
+        due = self._deadlines
+        if len(due) > 2 * len(self._dated) + _FORGOTTEN_AT_ONCE:
+            self._deadlines = [entry for entry in due if entry[1] in self._dated]
+            heapq.heapify(self._deadlines)
+
+    def _load(self, resident: T, now_s: float, instead_of: T | None) -> Load:
+        device = resident.request.device
+        gone = instead_of if instead_of in self._residents else None
+        same = gone is not None and gone.request.device == device
         return Load(
-            frames=len(self._residents),
-            device_frames=self._devices[device],
-            payload_bytes=self._payload_bytes,
+            frames=len(self._residents) - (gone is not None),
+            device_frames=self._devices[device] - same,
+            payload_bytes=self._payload_bytes
+            - (payload_bytes(gone.request) if gone else 0),
             interval_s=self._interval_s,
+            devices=self._active.count(device, now_s),
+            prospect=self._outlook.prospect(resident, now_s, gone),
         )

@@ -9,8 +9,9 @@ import numpy as np
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Arrays
 from spinert.runtime.engine.prepare import NetworkTensor
+from spinert.runtime.preprocess.canvas import Placement
 
-__all__ = ["batch_inputs"]
+__all__ = ["batch_inputs", "image_sizes"]
 
 
 def batch_inputs(network: pb.NetworkInput, tensors: Sequence[NetworkTensor]) -> Arrays:
@@ -20,11 +21,14 @@ def batch_inputs(network: pb.NetworkInput, tensors: Sequence[NetworkTensor]) -> 
         `image` (N,C,H,W) and, where the network takes it, `image_size` int32 (N,2)
         with the valid (height, width).
     """
-    inputs = {"image": np.stack([tensor.pixels for tensor in tensors])}
-    if network.takes_image_size:
-        sizes = [
-            (tensor.placement.valid_height, tensor.placement.valid_width)
-            for tensor in tensors
-        ]
-        inputs["image_size"] = np.array(sizes, np.int32)
-    return inputs
+    image = np.stack([tensor.pixels for tensor in tensors])
+    sizes = image_sizes(network, [tensor.placement for tensor in tensors])
+    return {"image": image, **sizes}
+
+
+def image_sizes(network: pb.NetworkInput, places: Sequence[Placement]) -> Arrays:
+    """Return `image_size`, or nothing where the network does not take it."""
+    if not network.takes_image_size:
+        return {}
+    sizes = [(place.valid_height, place.valid_width) for place in places]
+    return {"image_size": np.array(sizes, np.int32)}

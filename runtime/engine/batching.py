@@ -1,66 +1,44 @@
-"""When a batch leaves a queue and who is in it: a pure function of frozen data.
+"""When a batch leaves a queue and who is in it: pure functions of frozen data.
 
 Frames are batched with frames of exactly equal padded size only, so that an answer
-never depends on the size of a batch mate. Within that, the order is
+never depends on the size of a batch mate. `ticket` has the order of those of one size,
+and of all sizes that are due the one with the first frame goes first.
 
-1. STAT before ROUTINE;
-2. frames that have waited `patience_s` before those that have not, and among the
-   latter the earliest deadline;
-3. fair between devices: the first waiting frame of every device, then the second
-   of every device, and so on, each time the device that was served longest ago;
-4. arrival.
-
-So a device that floods the queue waits behind its own frames. Patience bounds what
-deadlines can do: earliest deadline first is optimal while there is room and the
-worst order under overload, where it would also starve frames that have no deadline
-and sizes that are rare.
+A batch leaves when it is full, when its oldest frame has waited long enough, when the
+earliest deadline in it leaves just the time that a batch of this size takes, or at
+once where a larger batch is not known to take less time per frame: under load company
+gathers while the network runs, and shows what it is worth. A batch is never so large
+that a frame in it would be late which alone would not.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from spinert.runtime.frame import Priority
+from spinert.runtime.engine.costs import Costs, Size
+from spinert.runtime.engine.ticket import BatchRules, Ticket
 from spinert.runtime.verdict import ReleaseReason
 
 __all__ = [
-    "BatchRules",
+    "Group",
     "Idle",
     "Release",
     "Step",
-    "Ticket",
     "WaitUntil",
-    "expired",
-    "next_step",
+    "can_be_met",
+    "due_at_s",
+    "due_reason",
+    "fitting",
+    "is_doomed",
+    "released",
+    "with_rivals",
 ]
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ticket:
-    """What the policy knows of a waiting frame."""
-
-    order: int
-    """Of arrival in this queue; unique."""
-    size: tuple[int, int]
-    """Padded (height, width); only equal ones share a batch."""
-    queued_s: float
-    device: str = ""
-    priority: Priority = Priority.ROUTINE
-    deadline_s: float = math.inf
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchRules:
-    """Limits of one queue."""
-
-    max_batch: int
-    max_delay_s: float
-    patience_s: float = 10.0
-    """Wait after which fairness counts more than deadlines."""
+_TRUSTED_S, _FEWEST_RUNS = 1.0, 3
+"""What fewer runs of a size say, or none for so long, drops no frame of it: running it
+tests that. Else one slow first run would lock a rare size out for ever."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,88 +64,117 @@ class Idle:
 Step = Release | WaitUntil | Idle
 
 
-def expired(waiting: Iterable[Ticket], now_s: float) -> tuple[Ticket, ...]:
-    """Return the tickets whose deadline has come; they must never run."""
-    return tuple(t for t in waiting if t.deadline_s <= now_s)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """The waiting frames of one size, in short."""
+
+    size: Size
+    count: int
+    oldest_s: float
+    """When the first of them was queued."""
+    earliest_s: float
+    """First deadline that can still be met; infinite: none."""
+    rivals_s: float = 0.0
+    """What the batches of all other sizes would take, which may go first."""
 
 
-def next_step(
-    waiting: Iterable[Ticket],
-    now_s: float,
-    rules: BatchRules,
-    *,
-    served: Mapping[str, int] = MappingProxyType({}),
-    draining: bool = False,
-) -> Step:
-    """Decide what the queue does next.
+def is_doomed(ticket: Ticket, now_s: float, costs: Costs) -> bool:
+    """Say whether a frame must not run: its answer would come too late.
 
-    A group of equal size is due when it fills a batch (FULL), when its oldest
-    ticket has waited `max_delay_s` (DELAY), or at once while `draining` (DRAIN).
-    Of all groups that are due, the one with the first ticket in the module's order
-    is released. Expired tickets count for nothing.
-
-    Args:
-        waiting: All tickets of the queue, in any order.
-        now_s: On the clock of the tickets.
-        rules: Limits of the queue.
-        served: By device, lower for one that was served longer ago.
-        draining: No more company is expected.
+    Its deadline has come, or is nearer than the time that it takes at the least. What
+    other sizes take drops no frame.
     """
-    live = [ticket for ticket in waiting if ticket.deadline_s > now_s]
-    if not live:
-        return Idle()
-    groups = _by_size(live)
-    due = {
-        size: reason
-        for size, group in groups.items()
-        if (reason := _due(group, now_s, rules, draining)) is not None
-    }
-    if not due:
-        oldest_s = min(ticket.queued_s for ticket in live)
-        return WaitUntil(time_s=oldest_s + rules.max_delay_s)
-    ranked = _in_order(live, now_s, rules, served)
-    first = next(ticket for ticket in ranked if ticket.size in due)
-    group = [ticket for ticket in ranked if ticket.size == first.size]
-    return Release(tickets=tuple(group[: rules.max_batch]), reason=due[first.size])
+    if ticket.deadline_s <= now_s:
+        return True
+    proof = costs.proofs.get(ticket.size)
+    if proof is None or proof.runs < _FEWEST_RUNS:
+        return False
+    is_trusted = now_s - proof.checked_s <= _TRUSTED_S
+    return is_trusted and now_s + proof.least_s > ticket.deadline_s
 
 
-def _by_size(live: Iterable[Ticket]) -> Mapping[tuple[int, int], list[Ticket]]:
-    groups: dict[tuple[int, int], list[Ticket]] = {}
-    for ticket in live:
-        groups.setdefault(ticket.size, []).append(ticket)
-    return groups
+def with_rivals(
+    groups: Sequence[Group], rules: BatchRules, costs: Costs
+) -> Sequence[Group]:
+    """Return the sizes of one queue, each knowing of the others."""
+    if len(groups) < 2:
+        return groups
+    takes_s = [_batch_s(group, rules, costs) or 0.0 for group in groups]
+    total_s = sum(takes_s)
+    return [
+        replace(group, rivals_s=total_s - own_s)
+        for group, own_s in zip(groups, takes_s, strict=True)
+    ]
 
 
-def _due(
-    group: list[Ticket], now_s: float, rules: BatchRules, draining: bool
+def due_reason(
+    group: Group, now_s: float, rules: BatchRules, costs: Costs, *, draining: bool
 ) -> ReleaseReason | None:
-    if len(group) >= rules.max_batch:
+    """Return why a size is to be released now, or None."""
+    if group.count >= rules.max_batch:
         return ReleaseReason.FULL
     if draining:
         return ReleaseReason.DRAIN
-    # The same sum as in WaitUntil: waking at that time must find it due.
-    if min(ticket.queued_s for ticket in group) + rules.max_delay_s <= now_s:
+    # The same sums as in `due_at_s`: waking at that time must find it due.
+    if group.oldest_s + rules.max_delay_s <= now_s:
         return ReleaseReason.DELAY
+    if _last_start_s(group, rules, costs) <= now_s:
+        return ReleaseReason.DEADLINE
+    # Where nothing has ever run, the delay that was asked for is all there is.
+    if costs.measured and not costs.gains(group.size, group.count):
+        return ReleaseReason.NO_GAIN
     return None
 
 
-def _in_order(
-    live: list[Ticket], now_s: float, rules: BatchRules, served: Mapping[str, int]
-) -> list[Ticket]:
-    """Sort as the module says."""
-    urgency = {ticket.order: _urgency(ticket, now_s, rules) for ticket in live}
-    rounds: Counter[str] = Counter()
-    rank: dict[int, tuple[tuple[int, bool, float], int, int, int]] = {}
-    for ticket in sorted(live, key=lambda t: (urgency[t.order], t.order)):
-        order, device = ticket.order, ticket.device
-        rank[order] = (urgency[order], rounds[device], served.get(device, 0), order)
-        rounds[device] += 1
-    return sorted(live, key=lambda ticket: rank[ticket.order])
+def due_at_s(group: Group, rules: BatchRules, costs: Costs) -> float:
+    """Return when a size that is not due will be, if nothing else arrives."""
+    delayed_s = group.oldest_s + rules.max_delay_s
+    return min(delayed_s, _last_start_s(group, rules, costs))
 
 
-def _urgency(
-    ticket: Ticket, now_s: float, rules: BatchRules
-) -> tuple[int, bool, float]:
-    impatient = now_s - ticket.queued_s >= rules.patience_s
-    deadline_s = -math.inf if impatient else ticket.deadline_s
-    return -ticket.priority, not impatient, deadline_s
+def released(
+    ranked: Sequence[Ticket], reason: ReleaseReason, now_s: float, costs: Costs
+) -> Release:
+    """Release as many of the first tickets of a size as their deadlines allow."""
+    count = fitting(ranked, now_s, costs)
+    if count < len(ranked):
+        return Release(tickets=tuple(ranked[:count]), reason=ReleaseReason.DEADLINE)
+    return Release(tickets=tuple(ranked), reason=reason)
+
+
+def fitting(ranked: Sequence[Ticket], now_s: float, costs: Costs) -> int:
+    """Return how many of the first tickets make the largest batch without a victim.
+
+    A victim is late in the batch, though it would not be alone.
+    """
+    best, earliest_s = len(ranked[:1]), math.inf
+    for count, ticket in enumerate(ranked, start=1):
+        cost = costs.of(ticket.size, count)
+        if cost is None:
+            return len(ranked)
+        if can_be_met(ticket, now_s, costs):
+            earliest_s = min(earliest_s, ticket.deadline_s)
+        if now_s + cost.late_s <= earliest_s:
+            best = count
+    return best
+
+
+def can_be_met(ticket: Ticket, now_s: float, costs: Costs) -> bool:
+    """Say whether a frame that ran from now on, alone or not, would be in time."""
+    alone, proof = costs.of(ticket.size, 1), costs.proofs.get(ticket.size)
+    alone_s = alone.typical_s if alone else 0.0
+    least_s = min(alone_s, proof.least_s) if proof else alone_s
+    return now_s + least_s <= ticket.deadline_s
+
+
+def _last_start_s(group: Group, rules: BatchRules, costs: Costs) -> float:
+    """Return when a batch of the whole group has to start for its first deadline."""
+    takes_s = _batch_s(group, rules, costs)
+    if takes_s is None:
+        return math.inf
+    return group.earliest_s - takes_s - group.rivals_s - rules.margin_s
+
+
+def _batch_s(group: Group, rules: BatchRules, costs: Costs) -> float | None:
+    cost = costs.about(group.size, min(group.count, rules.max_batch))
+    return cost.late_s if cost else None

@@ -5,16 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from spinert.runtime.engine.admission import shutting_down
 from spinert.runtime.engine.job import Job
+from spinert.runtime.engine.refusal import shutting_down
 from spinert.runtime.engine.scheduler import BatchQueue, Waiting
-from spinert.runtime.frame import DicomFrame, EncodedFrame, Priority, RawFrame
+from spinert.runtime.engine.stages import Watch
+from spinert.runtime.frame import (
+    DicomFrame,
+    EncodedFrame,
+    Priority,
+    RawFrame,
+    TensorFrame,
+)
 from spinert.runtime.image import Image
 
-__all__ = ["Decoder", "Decoding"]
+__all__ = ["Decoder", "Decoding", "DecodingRoom"]
 
 
 class Decoder(Protocol):
@@ -37,31 +45,47 @@ class Decoder(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodingRoom:
+    """How many files at a time."""
+
+    workers: int
+    """In the decoder."""
+    images: int
+    """In the decoder, or decoded and still to be prepared."""
+
+
 class Decoding:
-    """Files that wait for a place, and the places: frames being decoded or decoded.
+    """Files that wait, and what they wait for: a worker, and a place for the image.
+
+    The decoder is given no more files than it works on, so that all others stand in
+    an ordinary queue of the engine (STAT first, fair between devices, forgotten when
+    withdrawn) and the time of a file in the decoder is what decoding takes.
 
     A decoded image may be a hundred times its file, so that admission, which counts
-    bytes as they arrive, cannot bound it. A frame takes one of `places` before its
-    file goes to the decoder and returns it once it is prepared or withdrawn. Waiting
-    files stand in an ordinary queue of the engine: STAT first, fair between devices,
-    forgotten when withdrawn. There is no thread: whoever brings a file or frees a
-    place passes on what can go.
+    bytes as they arrive, cannot bound it. A frame takes a place before its file goes
+    to the decoder and returns it once it is prepared or withdrawn.
+
+    There is no thread: whoever brings a file, or frees a worker or a place, passes on
+    what can go.
     """
 
     def __init__(
         self,
         decode: Decoder,
-        places: int,
+        room: DecodingRoom,
         queue: BatchQueue[Job],
         hand_on: Callable[[Job], None],
-        clock: Callable[[], float],
+        watch: Watch,
     ) -> None:
-        """Hand each decoded job to `hand_on`; times are of `clock`."""
+        """Hand each decoded job to `hand_on`; times are of the clock of `watch`."""
         self.queue = queue
         self._decode = decode
-        self._free = places
+        self._workers = room.workers
+        self._places = room.images
         self._hand_on = hand_on
-        self._clock = clock
+        self._watch = watch
+        self._clock = watch.clock
         self._lock = threading.Lock()
         self._is_passing_on = False
 
@@ -72,7 +96,7 @@ class Decoding:
         self._pass_on()
 
     def _pass_on(self) -> None:
-        """Send files to the decoder while there are both files and places.
+        """Send files to the decoder while there are files, workers and places.
 
         One thread does it for all, so that frames that fail at once do not nest.
         """
@@ -86,43 +110,62 @@ class Decoding:
     def _next(self) -> Waiting[Job] | None:
         with self._lock:
             self._is_passing_on = False
-            batch = self.queue.take_now() if self._free else None
+            is_free = self._workers and self._places
+            batch = self.queue.take_now() if is_free else None
             if batch is None:
                 return None
             self._is_passing_on = True
-            self._free -= 1
+            self._workers -= 1
+            self._places -= 1
             return batch.entries[0]
 
-    def _free_place(self) -> None:
+    def _free(self, *, workers: int = 0, places: int = 0) -> None:
         with self._lock:
-            self._free += 1
+            self._workers += workers
+            self._places += places
         self._pass_on()
+
+    def _free_place(self) -> None:
+        self._free(places=1)
 
     def _start(self, job: Job, queued_s: float) -> None:
         request = job.request
-        late_s = request.deadline_s
-        left_s = None if late_s is None else max(0.0, late_s - self._clock())
+        late_s, start_s = request.deadline_s, self._clock()
+        job.record("queue.decode", queued_s, start_s)
+        left_s = None if late_s is None else max(0.0, late_s - start_s)
+        end = self._watch(job)
         try:
-            if isinstance(request.content, RawFrame):
-                raise TypeError("raw frames are not decoded here")
+            if isinstance(request.content, RawFrame | TensorFrame):
+                raise TypeError("only files are decoded here")
             decoding = self._decode.submit(
                 request.content, left_s, priority=request.priority
             )
         except Exception as error:
+            end(False)
             job.fail(error)
-            self._free_place()
+            self._free(workers=1, places=1)
             return
         job.when_leaving(decoding.cancel)
-        decoding.add_done_callback(partial(self._decoded, job, queued_s))
+        decoding.add_done_callback(partial(self._decoded, job, start_s, end))
 
-    def _decoded(self, job: Job, queued_s: float, decoding: Future[Image]) -> None:
-        job.record("decode", queued_s, self._clock())
+    def _decoded(
+        self,
+        job: Job,
+        start_s: float,
+        end: Callable[[bool], None],
+        decoding: Future[Image],
+    ) -> None:
+        job.record("decode", start_s, self._clock())
         if decoding.cancelled():
-            self._free_place()
+            end(False)
+            self._free(workers=1, places=1)
             job.fail(shutting_down())  # unless the job has left, which cancels it too
         elif error := decoding.exception():
-            self._free_place()
+            end(False)
+            self._free(workers=1, places=1)
             job.fail(error)
         else:
+            end(True)
             job.keep_image(decoding.result(), self._free_place)
             self._hand_on(job)
+            self._free(workers=1)

@@ -8,23 +8,36 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from typing import Self
-from weakref import ReferenceType, ref
 
 from spinert.runtime.bundle import CLASSIFIER, DETECTOR, LoadedBundle
 from spinert.runtime.config import EngineSettings, Settings
-from spinert.runtime.decide.verdict_from import needed_networks, verdict_from_evidence
-from spinert.runtime.engine.admission import Admission, shutting_down, too_late
-from spinert.runtime.engine.batching import BatchRules
-from spinert.runtime.engine.decoding import Decoder, Decoding
+from spinert.runtime.decide.verdict_from import needed_networks
+from spinert.runtime.engine.admission import Admission
+from spinert.runtime.engine.answering import answer_from_job
+from spinert.runtime.engine.costs import CostModel, Costs
+from spinert.runtime.engine.decoding import Decoder, Decoding, DecodingRoom
+from spinert.runtime.engine.durations import Durations
+from spinert.runtime.engine.entrance import Entrance
 from spinert.runtime.engine.guard import keep_serving
 from spinert.runtime.engine.job import Job
 from spinert.runtime.engine.lane import Lane
+from spinert.runtime.engine.on_device import prepared_frame
 from spinert.runtime.engine.preparation import Preparation
+from spinert.runtime.engine.refusal import shutting_down
 from spinert.runtime.engine.scheduler import BatchQueue
+from spinert.runtime.engine.stages import (
+    DECODE,
+    PREPARE,
+    Watch,
+    job_outlook,
+    learn_costs,
+)
 from spinert.runtime.engine.switch import BackendSwitch
+from spinert.runtime.engine.tensors import TensorAnswer, tensor_job
+from spinert.runtime.engine.ticket import BatchRules
 from spinert.runtime.engine.warming import typical_tensor
 from spinert.runtime.errors import Reason, Unavailable
-from spinert.runtime.frame import Answer, FrameRequest, RawFrame
+from spinert.runtime.frame import Answer, FrameRequest, RawFrame, TensorFrame
 from spinert.runtime.recompute.pool import RecomputePool
 
 __all__ = ["Engine"]
@@ -62,25 +75,37 @@ class Engine:
         self._clock = clock
         self._is_healthy = True
         limits = settings.engine
-        self._admission: Admission[Job] = Admission(limits, clock)
+        workers = settings.decode.workers
+        self._costs = {role: CostModel() for role in _SERVED}
+        self._durations = {
+            DECODE: Durations(workers),
+            PREPARE: Durations(limits.prepare_threads),
+        }
+        outlook = job_outlook(self._costs, self._durations, limits.max_batch)
+        self._admission: Admission[Job] = Admission(limits, clock, outlook)
+        self._entrance = Entrance(self._admission, self._start)
+        self._queue = partial(
+            BatchQueue[Job], clock=clock, on_doomed=self._entrance.give_up_on
+        )
         self._preparation = Preparation(
-            bundle.spec,
+            partial(prepared_frame, switch, bundle.spec),
             settings.decode,
             self._queue(_ONE_BY_ONE),
             self._hand_to_lanes,
-            clock,
+            self._watch(PREPARE),
         )
         self._decoding = Decoding(
             decode,
-            # Each decoder and each preparing thread works on one frame.
-            settings.decode.workers + limits.prepare_threads,
+            # Each decoder and each preparing thread has one image.
+            DecodingRoom(workers=workers, images=workers + limits.prepare_threads),
             self._queue(_ONE_BY_ONE),
             self._preparation.put,
-            clock,
+            self._watch(DECODE),
         )
         self._recompute = RecomputePool(bundle, settings.backend.threads)
         self._lanes = dict(self._make_lanes(limits))
         self._prepare_threads = limits.prepare_threads
+        self._max_batch = limits.max_batch
         self._threads: list[threading.Thread] = []
 
     @property
@@ -95,7 +120,7 @@ class Engine:
 
     def __enter__(self) -> Self:
         """Start the threads and open admission."""
-        steps = {"spinert-deadlines": self._expire}
+        steps = {"spinert-deadlines": self._entrance.expire}
         for i in range(self._prepare_threads):
             steps[f"spinert-prepare-{i}"] = self._preparation.step
         for role, lane in self._lanes.items():
@@ -120,34 +145,49 @@ class Engine:
         """Admit a frame without blocking; the future may be cancelled at any time.
 
         A frame withdrawn by `cancel` frees its place at once and reaches no network
-        that is not already running it.
+        that is not already running it. One of a live view waits while another of it
+        is on its way to a network; the one that waited before it fails with
+        Superseded.
 
         Raises:
-            Overloaded: No room, or the device's quota is used up.
+            Overloaded: No room, the device's quota is used up, or the frame could not
+                be answered before its deadline.
             DeadlineExceeded: The deadline has passed already.
             Unavailable: The engine is not started, failed, or shutting down.
         """
         job = Job(
             request=request, roles=needed_networks(request.outputs, self.bundle.spec)
         )
-        self._admission.admit(job)
-        # A future keeps its callbacks when done. A strong reference here would keep
-        # job and payload until a garbage collection; admission holds it until then.
-        job.future.add_done_callback(partial(self._left, ref(job)))
-        if isinstance(request.content, RawFrame):
-            self._preparation.put(job)
-        else:
-            self._decoding.put(job)
+        self._entrance.enter(job)
+        return job.future
+
+    def submit_tensor(
+        self, request: FrameRequest, content: TensorFrame
+    ) -> Future[TensorAnswer]:
+        """Admit one sample for one network alone; for the rest as `submit`.
+
+        Args:
+            request: Its content is `content`; the outputs it asks for do not matter.
+            content: Of a network of this bundle, in the type and size of its inputs.
+
+        Raises:
+            RefusedNow: As `submit`.
+        """
+        job = tensor_job(request, content)
+        self._entrance.enter(job)
         return job.future
 
     def warm_up(self) -> None:
-        """Run every network once on a typical size, so that no frame pays for it.
+        """Run every network on a typical size, so that no frame pays for it.
+
+        What batches cost is learned on the way, as far as that is cheap.
 
         Raises:
             BackendError: A network does not work.
         """
         for role, lane in self._lanes.items():
-            lane.run([typical_tensor(self.bundle.spec.networks[role].input)])
+            tensor = typical_tensor(self.bundle.spec.networks[role].input)
+            learn_costs(partial(lane.run_alike, tensor), self._max_batch)
 
     def close(self, grace_s: float) -> None:
         """Stop admitting, let frames in flight finish, end the threads.
@@ -173,47 +213,31 @@ class Engine:
 
     # ------------------------------------------------------------------- stages
 
+    def _start(self, job: Job) -> None:
+        if job.prepared is not None:
+            self._hand_to_lanes(job)
+        elif isinstance(job.request.content, RawFrame):
+            self._preparation.put(job)
+        else:
+            self._decoding.put(job)
+
     def _hand_to_lanes(self, job: Job) -> None:
         if job.prepared is None or not job.roles:
             self._finish(job)
             return
         for role in job.roles:
             queue = self._lanes[role].queue
-            entry = queue.put(job, job.prepared.inputs[role].size)
+            entry = queue.put(job, job.prepared.input_of(role).size)
             job.when_leaving(partial(queue.withdraw, entry))
 
     def _finish(self, job: Job) -> None:
         """Decide and answer; a lane's thread must survive whatever happens."""
-        start_s = self._clock()
         try:
-            verdict = verdict_from_evidence(
-                job.evidence(), self.bundle.spec, job.request.outputs
-            )
-            end_s = self._clock()
-            job.record("decide", start_s, end_s)
-            answer = Answer(
-                verdict=verdict,
-                receipt=job.receipt(end_s),
-                input_sha256=job.input_sha256,
-                study_uid=job.study_uid,
-                runs=job.runs(),
-            )
+            answer = answer_from_job(job, self.bundle.spec, self._clock)
         except Exception as error:
             job.fail(error)
             return
         job.settle(answer)
-
-    def _left(self, reference: ReferenceType[Job], _: Future[Answer]) -> None:
-        if (job := reference()) is not None:
-            self._admission.leave(job)
-            job.leave()
-
-    def _expire(self) -> bool:
-        """Answer the frames whose deadline comes next; False once shut and empty."""
-        dead = self._admission.next_expired()
-        for job in dead or ():
-            job.fail(too_late())
-        return dead is not None
 
     def _give_up(self) -> None:
         self._is_healthy = False
@@ -227,14 +251,19 @@ class Engine:
 
     # -------------------------------------------------------------------- parts
 
-    def _queue(self, rules: BatchRules) -> BatchQueue[Job]:
-        return BatchQueue(rules, self._clock, lambda job: job.fail(too_late()))
+    def _watch(self, stage: str) -> Watch:
+        return Watch(
+            name=stage,
+            durations=self._durations[stage],
+            begin=self._admission.begin,
+            clock=self._clock,
+        )
 
     def _make_lanes(self, limits: EngineSettings) -> Iterator[tuple[str, Lane]]:
         rules = BatchRules(
             max_batch=limits.max_batch, max_delay_s=limits.max_delay_ms / 1000
         )
-        for role in _SERVED:
+        for role, model in self._costs.items():
             yield (
                 role,
                 Lane(
@@ -243,8 +272,14 @@ class Engine:
                     classes=len(self.bundle.spec.classes),
                     switch=self._switch,
                     recompute=self._recompute,
-                    queue=self._queue(rules),
+                    queue=self._queue(rules, costs=partial(_costs_of, model)),
                     clock=self._clock,
                     finish=self._finish,
+                    begin=partial(self._entrance.begin, role),
+                    costs=model,
                 ),
             )
+
+
+def _costs_of(model: CostModel) -> Costs:
+    return model.costs

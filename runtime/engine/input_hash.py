@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from spinert.proto import inference_pb2 as pb
-from spinert.runtime.frame import Content, RawFrame
+from spinert.runtime.frame import Content, RawFrame, bytes_of
 
 __all__ = ["input_sha256"]
 
@@ -20,7 +20,7 @@ def input_sha256(content: Content) -> str:
     digest = hashlib.sha256()
     if isinstance(content, RawFrame):
         digest.update(_description(content).SerializeToString(deterministic=True))
-    digest.update(content.data)
+    digest.update(bytes_of(content.data))
     return digest.hexdigest()
 
 

@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from spinert.runtime.decide.candidates import Candidates
 from spinert.runtime.decide.verdict_from import Evidence
 from spinert.runtime.engine.outputs import FrameOutput
 from spinert.runtime.engine.prepare import Prepared
 from spinert.runtime.errors import SpinertError
-from spinert.runtime.frame import Answer, FrameRequest
+from spinert.runtime.frame import FrameRequest
 from spinert.runtime.image import Image
 from spinert.runtime.verdict import BatchRecord, NetworkRun, Receipt, Stage
 
@@ -31,7 +32,8 @@ class Job:
     request: FrameRequest
     roles: tuple[str, ...]
     """Networks that have to run."""
-    future: Future[Answer] = field(default_factory=Future)
+    future: Future[Any] = field(default_factory=Future)
+    """Of an Answer, or of the TensorAnswer that a TensorFrame becomes."""
     image: Image | None = None
     """Decoded; dropped once it is prepared."""
     prepared: Prepared | None = None
@@ -47,9 +49,10 @@ class Job:
     _settled: bool = field(init=False, default=False)
 
     @property
-    def is_live(self) -> bool:
-        """Someone still waits for the answer."""
-        return not self._settled and not self.future.done()
+    def is_awaited(self) -> bool:
+        """Somebody waits for the answer."""
+        with self._lock:
+            return not (self._settled or self.future.done())
 
     def record(self, name: str, start_s: float, end_s: float) -> None:
         """Note a stage by its times on the clock of `request.arrived_s`."""
@@ -60,6 +63,11 @@ class Job:
         )
         with self._lock:
             self._stages.append(stage)
+
+    def spent_s(self, *names: str) -> float:
+        """Return the time in these stages so far."""
+        with self._lock:
+            return sum(s.duration_s for s in self._stages if s.name in names)
 
     def keep_image(self, image: Image, on_drop: Callable[[], object]) -> None:
         """Keep `image` until prepared or the frame leaves, then call `on_drop`."""
@@ -82,6 +90,10 @@ class Job:
             self._runs.append(run)
             return len(self._outputs) == len(self.roles)
 
+    def output(self, role: str) -> FrameOutput:
+        """Return what network `role` said; call it once delivered."""
+        return self._outputs[role]
+
     def evidence(self) -> Evidence:
         """Return all that is known; call it once prepared and delivered."""
         if self.prepared is None:
@@ -90,7 +102,7 @@ class Job:
         for role, output in self._outputs.items():
             if isinstance(output, Candidates):
                 candidates = output
-                placement = self.prepared.inputs[role].placement
+                placement = self.prepared.input_of(role).placement
                 scales = (placement.rows_per_pixel, placement.columns_per_pixel)
             else:
                 logits = output.tolist()
@@ -136,7 +148,7 @@ class Job:
         for action in actions:
             action()
 
-    def settle(self, answer: Answer) -> None:
+    def settle(self, answer: object) -> None:
         """Answer, unless that was done or the frame was withdrawn."""
         if self._claim():
             self.future.set_result(answer)

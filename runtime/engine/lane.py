@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from spinert.proto import bundle_pb2 as pb
-from spinert.runtime.engine.admission import shutting_down
-from spinert.runtime.engine.batch_inputs import batch_inputs
+from spinert.runtime.engine.costs import CostModel
 from spinert.runtime.engine.job import Job
+from spinert.runtime.engine.on_device import FrameInput, host_tensor, run_batch
 from spinert.runtime.engine.outputs import (
     FrameOutput,
     Unconverged,
     frame_outputs_from_batch,
 )
 from spinert.runtime.engine.prepare import NetworkTensor
-from spinert.runtime.engine.scheduler import BatchQueue, Waiting
+from spinert.runtime.engine.refusal import shutting_down
+from spinert.runtime.engine.scheduler import Batch, BatchQueue, Waiting
 from spinert.runtime.engine.switch import BackendSwitch
 from spinert.runtime.errors import BackendError, DeviceLost, Reason, SpinertError
 from spinert.runtime.recompute.pool import Recomputed, RecomputePool
@@ -38,6 +39,16 @@ class _Ran:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Done:
+    """Frames that ran together, or one that failed alone."""
+
+    entries: Sequence[Waiting[Job]]
+    ran: _Ran | Exception
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Lane:
     """One network of the bundle, and its queue."""
 
@@ -50,18 +61,24 @@ class Lane:
     clock: Callable[[], float]
     finish: Callable[[Job], None]
     """Called with each job that has all outputs."""
+    begin: Callable[[Sequence[Job]], Callable[[], None]] = lambda jobs: lambda: None
+    """Told what is about to run; gives what to call once it has."""
+    costs: CostModel = field(default_factory=CostModel)
+    """Learns from what ran."""
 
-    def run(self, tensors: Sequence[NetworkTensor]) -> _Ran:
+    def run(self, tensors: Sequence[FrameInput]) -> _Ran:
         """Run one batch on one backend and check what comes back.
 
         Raises:
             BackendError: The network failed or its outputs are not valid.
         """
-        inputs = batch_inputs(self.network.input, tensors)
+        spec = self.network.input
         try:
             with self.switch.using() as source:
-                outputs = source.backend.run(self.role, inputs)
-                run = source.run_of(self.role)
+                # Whose turn it was before does not count.
+                start_s = self.clock()
+                outputs = run_batch(source.backend, self.role, spec, tensors)
+                run, end_s = source.run_of(self.role), self.clock()
         except SpinertError:
             raise
         except Exception as error:
@@ -70,47 +87,74 @@ class Lane:
                 Reason.NETWORK_FAILED,
                 f"network {self.role!r} failed; run `spinert verify` on the bundle",
             ) from error
+        self.costs.observe(
+            tensors[0].size,
+            len(tensors),
+            start_s=start_s,
+            end_s=end_s,
+            origin=run,
+        )
         checked = frame_outputs_from_batch(
             self.role, self.network, self.classes, len(tensors), outputs
         )
         return _Ran(outputs=checked, run=run)
 
+    def run_alike(self, tensor: FrameInput, count: int) -> None:
+        """Run a batch of `count` times the same.
+
+        Raises:
+            BackendError: As `run`.
+        """
+        self.run([tensor] * count)
+
     def step(self) -> bool:
         """Serve the batch that comes next; False once the queue is closed.
 
-        Any number of threads may call it.
+        Any number of threads may call it: while one decides what a batch became,
+        the next batch runs.
 
         Raises:
             DeviceLost: The accelerator is dead; the batch has been answered so.
         """
+        done: list[_Done] = []
         with self.switch.slot(self.role):
             batch = self.queue.take()
             if batch is None:
                 return False
-            try:
-                self._serve(batch.entries, batch.reason)
-            except Exception as error:
-                for entry in batch.entries:
-                    entry.item.fail(error)
-                raise
-            return True
+            failure = self._run_all(batch, done)
+        try:
+            for part in done:
+                self._deliver(part, batch.reason)
+            if failure is not None:
+                raise failure
+        except Exception as error:
+            for entry in batch.entries:
+                entry.item.fail(error)
+            raise
+        return True
 
-    def _serve(self, batch: Sequence[Waiting[Job]], reason: ReleaseReason) -> None:
-        # A frame may be withdrawn between leaving the queue and this line.
-        entries = [entry for entry in batch if entry.item.is_live]
+    def _run_all(self, batch: Batch[Job], done: list[_Done]) -> Exception | None:
+        """Run a batch into `done`; return what keeps the rest of it from running."""
+        try:
+            # A frame may be withdrawn between leaving the queue and this line.
+            self._serve([e for e in batch.entries if e.item.is_awaited], done)
+        except Exception as error:
+            return error
+        return None
+
+    def _serve(self, entries: Sequence[Waiting[Job]], done: list[_Done]) -> None:
         if not entries:
             return
         start_s = self.clock()
         ran = self._attempt(entries)
-        if isinstance(ran, Exception):
-            if len(entries) == 1:
-                entries[0].item.fail(ran)
-                return
+        if isinstance(ran, Exception) and len(entries) > 1:
             # Whose fault it is shows when each frame runs alone.
             for entry in entries:
-                self._serve([entry], reason)
+                self._serve([entry] if entry.item.is_awaited else [], done)
             return
-        self._deliver(entries, ran, start_s, reason)
+        done.append(
+            _Done(entries=entries, ran=ran, start_s=start_s, end_s=self.clock())
+        )
 
     def _attempt(self, entries: Sequence[Waiting[Job]]) -> _Ran | Exception:
         """Run `entries`; return what went wrong.
@@ -118,25 +162,25 @@ class Lane:
         Raises:
             DeviceLost: Nothing can run here any more.
         """
+        end = self.begin([entry.item for entry in entries])
         try:
             return self.run([_tensor(entry.item, self.role) for entry in entries])
         except DeviceLost:
             raise
         except Exception as error:
             return error
+        finally:
+            end()
 
-    def _deliver(
-        self,
-        entries: Sequence[Waiting[Job]],
-        ran: _Ran,
-        start_s: float,
-        reason: ReleaseReason,
-    ) -> None:
-        end_s = self.clock()
+    def _deliver(self, done: _Done, reason: ReleaseReason) -> None:
+        entries, ran = done.entries, done.ran
+        if isinstance(ran, Exception):
+            entries[0].item.fail(ran)
+            return
         for slot, (entry, output) in enumerate(zip(entries, ran.outputs, strict=True)):
             job = entry.item
-            job.record(f"queue.{self.role}", entry.ticket.queued_s, start_s)
-            job.record(self.role, start_s, end_s)
+            job.record(f"queue.{self.role}", entry.ticket.queued_s, done.start_s)
+            job.record(self.role, done.start_s, done.end_s)
             if isinstance(output, BackendError):
                 job.fail(output)
                 continue
@@ -159,9 +203,21 @@ class Lane:
             job.fail(_unconverged(self.role))
             return
         start_s = self.clock()
-        future = self.recompute.submit(self.role, _tensor(job, self.role))
+        try:
+            tensor = self._on_host(job)
+        except BackendError as error:
+            job.fail(error)
+            return
+        future = self.recompute.submit(self.role, tensor)
         future.add_done_callback(partial(self._recomputed, job, record, run, start_s))
         job.when_leaving(future.cancel)
+
+    def _on_host(self, job: Job) -> NetworkTensor:
+        frame = _tensor(job, self.role)
+        if isinstance(frame, NetworkTensor):
+            return frame
+        with self.switch.using() as source:
+            return host_tensor(source.backend, self.role, frame)
 
     def _recomputed(
         self,
@@ -190,10 +246,10 @@ class Lane:
             self.finish(job)
 
 
-def _tensor(job: Job, role: str) -> NetworkTensor:
+def _tensor(job: Job, role: str) -> FrameInput:
     if job.prepared is None:
         raise ValueError("the frame is not prepared")
-    return job.prepared.inputs[role]
+    return job.prepared.input_of(role)
 
 
 def _unconverged(role: str) -> BackendError:

@@ -81,6 +81,8 @@ def options_from_settings(
         cache_dir=_cache_directory(settings),
         engines=settings.engines,
         cuda_graphs=settings.backend.cuda_graphs,
+        device_preprocessing=settings.backend.device_preprocessing,
+        device_images_mib=settings.backend.device_images_mib,
         progress=progress,
     )
 

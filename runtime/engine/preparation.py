@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.config import DecodeSettings
 from spinert.runtime.decode.raw import image_from_raw
 from spinert.runtime.engine.input_hash import input_sha256
 from spinert.runtime.engine.job import Job
-from spinert.runtime.engine.prepare import prepared_from_image
+from spinert.runtime.engine.prepare import Prepared
 from spinert.runtime.engine.scheduler import BatchQueue
+from spinert.runtime.engine.stages import Watch
+from spinert.runtime.errors import DeviceLost
 from spinert.runtime.frame import RawFrame
 from spinert.runtime.image import Image
 
-__all__ = ["Preparation"]
+__all__ = ["Preparation", "Prepare"]
+
+Prepare = Callable[[Image, Iterable[str]], Prepared]
+"""Makes the inputs of the networks that are named."""
 
 
 class Preparation:
@@ -26,18 +30,19 @@ class Preparation:
 
     def __init__(
         self,
-        spec: pb.Bundle,
+        prepare: Prepare,
         limits: DecodeSettings,
         queue: BatchQueue[Job],
         hand_on: Callable[[Job], None],
-        clock: Callable[[], float],
+        watch: Watch,
     ) -> None:
-        """Hand each prepared job to `hand_on`; times are of `clock`."""
+        """Hand each prepared job to `hand_on`; times are of the clock of `watch`."""
         self.queue = queue
-        self._spec = spec
+        self._prepare = prepare
         self._limits = limits
         self._hand_on = hand_on
-        self._clock = clock
+        self._watch = watch
+        self._clock = watch.clock
 
     def put(self, job: Job) -> None:
         """Queue `job`: it has its image, or its content is raw."""
@@ -45,7 +50,11 @@ class Preparation:
         job.when_leaving(lambda: self.queue.withdraw(entry))
 
     def step(self) -> bool:
-        """Prepare what comes next; False once the queue is closed."""
+        """Prepare what comes next; False once the queue is closed.
+
+        Raises:
+            DeviceLost: The accelerator is dead; the frame has been answered so.
+        """
         batch = self.queue.take()
         for entry in batch.entries if batch else ():
             start_s = self._clock()
@@ -54,10 +63,15 @@ class Preparation:
         return batch is not None
 
     def _serve(self, job: Job, start_s: float) -> None:
+        end = self._watch(job)
         failure = self._failure(job, start_s)
+        end(failure is None)
         job.drop_image()
         if failure is not None:
             job.fail(failure)
+            if isinstance(failure, DeviceLost):
+                # No lane may ever run again and tell.
+                raise failure
             return
         try:
             self._hand_on(job)
@@ -71,7 +85,9 @@ class Preparation:
             image, start_s = self._image(job, start_s)
             job.input_sha256 = input_sha256(job.request.content)
             job.study_uid = image.study_uid
-            job.prepared = prepared_from_image(image, self._spec, job.roles)
+            prepared = self._prepare(image, job.roles)
+            job.prepared = prepared
+            job.when_leaving(prepared.release)
             job.record("prepare", start_s, self._clock())
         except Exception as error:
             return error

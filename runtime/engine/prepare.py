@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
 
 from spinert.proto import bundle_pb2 as pb
+from spinert.runtime.backends.on_device import PlacedImage
 from spinert.runtime.image import Image, Note, Spacing
 from spinert.runtime.preprocess.canvas import Placement, placement
-from spinert.runtime.preprocess.grey import grey_from_image
-from spinert.runtime.preprocess.network_input import network_input
+from spinert.runtime.preprocess.contrast import contrast_notes
+from spinert.runtime.preprocess.levels import levels_from_image
+from spinert.runtime.preprocess.network_input import WantedInput, network_inputs
 
-__all__ = ["NetworkTensor", "Prepared", "prepared_from_image"]
+__all__ = ["NetworkTensor", "Prepared", "notes_of", "prepared_from_image"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +42,18 @@ class Prepared:
     spacing: Spacing | None
     notes: frozenset[Note]
     inputs: Mapping[str, NetworkTensor]
-    """By role."""
+    """By role; empty where they are made on the device."""
+    on_device: Mapping[str, PlacedImage] = field(default_factory=dict)
+    """By role; empty where they are made on the host."""
+
+    def input_of(self, role: str) -> NetworkTensor | PlacedImage:
+        """Return the input of network `role`, wherever it is."""
+        return self.on_device[role] if self.on_device else self.inputs[role]
+
+    def release(self) -> None:
+        """Give up the frame's place on the device; twice is harmless."""
+        for placed in self.on_device.values():
+            placed.image.release()
 
 
 def prepared_from_image(
@@ -51,19 +64,31 @@ def prepared_from_image(
     Raises:
         FrameRefused: The image has no grey levels that could be analysed.
     """
-    grey = grey_from_image(image, spec.grey)
+    levels = levels_from_image(image, spec.grey)
     rows, columns = image.pixels.shape
-    inputs = {}
-    for role in roles:
-        wanted = spec.networks[role].input
-        place = placement(rows, columns, wanted.canvas)
-        pixels = network_input(grey.pixels, place, wanted)
-        inputs[role] = NetworkTensor(pixels=pixels, placement=place)
-    enlarged = any(t.placement.enlarges(rows, columns) for t in inputs.values())
+    wanted = {role: _wanted(spec.networks[role].input, rows, columns) for role in roles}
+    made, counts = network_inputs(image.pixels, levels, list(wanted.values()))
+    notes = image.notes | contrast_notes(image.pixels, levels, counts)
+    places = [asked.placement for asked in wanted.values()]
     return Prepared(
         rows=rows,
         columns=columns,
         spacing=image.spacing,
-        notes=grey.notes | ({Note.SMALL} if enlarged else frozenset()),
-        inputs=inputs,
+        notes=notes_of(notes, rows, columns, places),
+        inputs={
+            role: NetworkTensor(pixels=pixels, placement=place)
+            for role, pixels, place in zip(wanted, made, places, strict=True)
+        },
     )
+
+
+def _wanted(spec: pb.NetworkInput, rows: int, columns: int) -> WantedInput:
+    return WantedInput(placement=placement(rows, columns, spec.canvas), spec=spec)
+
+
+def notes_of(
+    notes: frozenset[Note], rows: int, columns: int, places: Iterable[Placement]
+) -> frozenset[Note]:
+    """Return `notes`, and SMALL if a network sees the image blown up."""
+    enlarged = any(place.enlarges(rows, columns) for place in places)
+    return notes | ({Note.SMALL} if enlarged else frozenset())

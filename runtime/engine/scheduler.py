@@ -5,21 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from spinert.runtime.engine.admission import LONGEST_WAIT_S, HasRequest
+from spinert.runtime.engine.admission import LONGEST_WAIT_S
 from spinert.runtime.engine.batching import (
-    BatchRules,
     Idle,
     Release,
     Step,
-    Ticket,
     WaitUntil,
-    expired,
-    next_step,
 )
+from spinert.runtime.engine.costs import UNKNOWN_COSTS, Costs
+from spinert.runtime.engine.line import WaitingLine
+from spinert.runtime.engine.outlook import HasRequest
+from spinert.runtime.engine.ticket import BatchRules, Ticket
 from spinert.runtime.verdict import ReleaseReason
 
 __all__ = ["Batch", "BatchQueue", "Waiting"]
@@ -43,25 +43,8 @@ class Batch(Generic[T]):
     reason: ReleaseReason
 
 
-class _Served:
-    """When each waiting device was last served, counted in frames.
-
-    A device without waiting frames is forgotten, so that it neither saves up
-    credit nor costs memory.
-    """
-
-    def __init__(self) -> None:
-        self._frames = 0
-        self.by_device: dict[str, int] = {}
-
-    def arrived(self, device: str) -> None:
-        self.by_device.setdefault(device, self._frames)
-
-    def left(self, devices: Iterable[str], waiting: set[str]) -> None:
-        for device in devices:
-            self._frames += 1
-            self.by_device[device] = self._frames
-        self.by_device = {d: n for d, n in self.by_device.items() if d in waiting}
+def _unknown() -> Costs:
+    return UNKNOWN_COSTS
 
 
 class BatchQueue(Generic[T]):
@@ -74,16 +57,25 @@ class BatchQueue(Generic[T]):
         self,
         rules: BatchRules,
         clock: Callable[[], float],
-        on_expired: Callable[[T], None],
+        on_doomed: Callable[[T], None],
+        costs: Callable[[], Costs] = _unknown,
     ) -> None:
-        """Start empty; `on_expired` gets each item whose deadline came first."""
+        """Start empty.
+
+        Args:
+            rules: Limits of the queue.
+            clock: Of the deadlines.
+            on_doomed: Gets each item that cannot be answered in time any more.
+            costs: What is known of batches from here.
+        """
         self._rules = rules
         self._clock = clock
-        self._on_expired = on_expired
+        self._on_doomed = on_doomed
+        self._costs = costs
         self._changed = threading.Condition()
         self._waiting: dict[int, Waiting[T]] = {}
         self._orders = itertools.count()
-        self._served = _Served()
+        self._line = WaitingLine(rules)
         self._draining = False
         self._closed = False
 
@@ -111,7 +103,7 @@ class BatchQueue(Generic[T]):
             )
             entry = Waiting(item=item, ticket=ticket)
             if not self._closed:
-                self._served.arrived(request.device)
+                self._line.put(ticket)
                 self._waiting[ticket.order] = entry
                 self._changed.notify()
             return entry
@@ -119,8 +111,8 @@ class BatchQueue(Generic[T]):
     def withdraw(self, entry: Waiting[T]) -> None:
         """Forget `entry` if it still waits."""
         with self._changed:
-            self._waiting.pop(entry.ticket.order, None)
-            self._account(())
+            if self._waiting.pop(entry.ticket.order, None) is not None:
+                self._line.withdraw(entry.ticket)
 
     def take(self) -> Batch[T] | None:
         """Block until a batch is due and hand it over; None once closed.
@@ -129,14 +121,14 @@ class BatchQueue(Generic[T]):
         """
         while True:
             with self._changed:
-                dead = self._drop_expired()
+                dead = self._drop_doomed()
                 batch = None if dead else self._next()
                 if self._closed:
                     return None
             if batch is not None:
                 return batch
             for entry in dead:  # outside the lock: it answers a caller
-                self._on_expired(entry.item)
+                self._on_doomed(entry.item)
 
     def take_now(self) -> Batch[T] | None:
         """Hand over a batch that is due already; None where there is none."""
@@ -154,6 +146,7 @@ class BatchQueue(Generic[T]):
         with self._changed:
             self._closed = True
             self._waiting.clear()
+            self._line = WaitingLine(self._rules)
             self._changed.notify_all()
 
     def nudge(self) -> None:
@@ -161,17 +154,9 @@ class BatchQueue(Generic[T]):
         with self._changed:
             self._changed.notify_all()
 
-    def _drop_expired(self) -> list[Waiting[T]]:
-        tickets = (entry.ticket for entry in self._waiting.values())
-        dead = expired(tickets, self._clock())
-        entries = [self._waiting.pop(ticket.order) for ticket in dead]
-        if entries:
-            self._account(())
-        return entries
-
-    def _account(self, released: Iterable[Ticket]) -> None:
-        waiting = {entry.ticket.device for entry in self._waiting.values()}
-        self._served.left((ticket.device for ticket in released), waiting)
+    def _drop_doomed(self) -> list[Waiting[T]]:
+        tickets = self._line.take_doomed(self._clock(), self._costs())
+        return [self._waiting.pop(ticket.order) for ticket in tickets]
 
     def _next(self) -> Batch[T] | None:
         """Take a due batch, or wait once and return None."""
@@ -181,22 +166,16 @@ class BatchQueue(Generic[T]):
                 left_s = max(0.0, time_s - self._clock())
                 self._changed.wait(min(left_s, LONGEST_WAIT_S))
             case Idle():
-                if not self._closed:
+                # What is left without being due has expired this moment.
+                if not self._closed and not self._waiting:
                     self._changed.wait()
         return self._released(step)
 
     def _step(self) -> Step:
-        return next_step(
-            [entry.ticket for entry in self._waiting.values()],
-            self._clock(),
-            self._rules,
-            served=self._served.by_device,
-            draining=self._draining,
-        )
+        return self._line.take(self._clock(), self._costs(), draining=self._draining)
 
     def _released(self, step: Step) -> Batch[T] | None:
         if not isinstance(step, Release):
             return None
         entries = tuple(self._waiting.pop(t.order) for t in step.tickets)
-        self._account(step.tickets)
         return Batch(entries=entries, reason=step.reason)

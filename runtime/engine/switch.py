@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from spinert.runtime.backends import Backend, Capabilities, CompiledBackend
+from spinert.runtime.backends.on_device import PreparingBackend
 from spinert.runtime.verdict import NetworkRun
 
 __all__ = ["BackendSwitch", "Source", "engine_key"]
@@ -54,6 +55,13 @@ class BackendSwitch:
     def capabilities(self) -> Capabilities:
         """What runs the next batch."""
         return self._current.capabilities
+
+    @property
+    def preparing(self) -> PreparingBackend | None:
+        """The backend of the moment if frames are to be prepared by it."""
+        backend = self._current.backend
+        wants = self._current.capabilities.prepares_on_device
+        return backend if wants and isinstance(backend, PreparingBackend) else None
 
     @property
     def is_degraded(self) -> bool:

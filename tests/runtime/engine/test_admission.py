@@ -7,8 +7,10 @@ import pytest
 from support.engines import PATIENCE_S, ManualClock, raw, request
 
 from spinert.runtime.config import EngineSettings
-from spinert.runtime.engine.admission import (
-    Admission,
+from spinert.runtime.engine.active import ActiveDevices
+from spinert.runtime.engine.admission import Admission
+from spinert.runtime.engine.outlook import Prospect
+from spinert.runtime.engine.refusal import (
     Load,
     payload_bytes,
     refusal,
@@ -74,14 +76,82 @@ def test_the_wait_before_a_retry_follows_the_pace():
     assert refusal(unknown, request(), LIMITS, 0.0).retry_after_ms == default > 0
 
 
+def expected(**fields):
+    usual = {
+        "finish_s": 0.0,
+        "alone_s": 0.0,
+        "places": 100,
+        "waiting": 0,
+        "overtakes": False,
+    }
+    return Prospect(**usual | fields)
+
+
+LATE = expected(finish_s=5.4, alone_s=0.1, places=0)
+
+
+def test_a_frame_that_cannot_be_done_in_time_is_refused_before_any_work():
+    error = refusal(load(prospect=LATE), request(deadline_s=5.0), LIMITS, 4.5)
+    assert isinstance(error, Overloaded)
+    assert error.reason is Reason.DEADLINE_UNREACHABLE
+    assert error.retry_after_ms == pytest.approx(400, abs=1)
+    assert refusal(load(prospect=LATE), request(deadline_s=5.5), LIMITS, 4.5) is None
+
+
+def test_a_frame_without_a_deadline_is_never_too_late():
+    assert refusal(load(prospect=None), request(), LIMITS, 4.5) is None
+
+
+def test_a_frame_that_even_alone_takes_too_long_is_told_to_allow_more():
+    alone = expected(finish_s=5.4, alone_s=0.7, places=0)
+    error = refusal(load(prospect=alone), request(deadline_s=5.0), LIMITS, 4.5)
+    assert error.reason is Reason.DEADLINE_UNREACHABLE
+    assert error.retry_after_ms == 0, "waiting does not help"
+    assert "700 ms" in error.message
+
+
+def test_a_frame_that_would_make_another_late_is_refused():
+    greedy = expected(finish_s=4.6, overtakes=True)
+    error = refusal(load(prospect=greedy), request(deadline_s=5.0), LIMITS, 4.5)
+    assert error.reason is Reason.DEADLINE_UNREACHABLE
+    assert error.retry_after_ms > 0
+
+
+ROOMY = EngineSettings(max_frames=100, max_frames_per_device=100)
+
+
+@pytest.mark.parametrize(
+    ("frames", "device_frames", "devices", "fits"),
+    [
+        (74, 74, 2, True),
+        (75, 49, 2, True),
+        (75, 50, 2, False),
+        (75, 75, 1, True),
+        (99, 1, 100, False),
+        (99, 0, 100, True),
+    ],
+)
+def test_a_device_may_take_its_share_of_a_server_that_is_nearly_full(
+    frames, device_frames, devices, fits
+):
+    found = load(frames=frames, device_frames=device_frames, devices=devices)
+    error = refusal(found, request(), ROOMY, 0.0)
+    assert (error is None) == fits
+    assert fits or error.reason is Reason.DEVICE_QUOTA
+
+
+def test_with_a_deadline_the_places_are_those_that_can_be_served_before_it():
+    near = expected(finish_s=4.9, places=2, waiting=8)
+    found = load(frames=9, device_frames=6, devices=2, prospect=near)
+    error = refusal(found, request(deadline_s=5.0), ROOMY, 4.5)
+    assert error.reason is Reason.DEVICE_QUOTA
+    few = load(frames=9, device_frames=5, devices=2, prospect=near)
+    assert refusal(few, request(deadline_s=5.0), ROOMY, 4.5) is None
+
+
 def test_bytes_are_counted_not_elements():
     view = memoryview(bytes(16)).cast("H")
     assert payload_bytes(request(EncodedFrame(data=view))) == 16
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 @pytest.fixture
@@ -230,3 +300,19 @@ def test_a_deadline_in_centuries_does_not_end_the_watch():
     admission.nudge()
     watch.join(PATIENCE_S)
     assert found == [(soon,)]
+
+
+def test_entries_of_frames_that_left_before_their_deadline_do_not_pile_up(admission):
+    for number in range(1000):
+        item = Item(request(deadline_s=1e9 + number))
+        admission.admit(item)
+        admission.leave(item)
+    assert len(admission._deadlines) < 100
+    assert not admission._dated
+
+
+def test_devices_are_forgotten_a_second_after_their_last_frame():
+    active = ActiveDevices()
+    assert [active.count(name, 0.0) for name in "abca"] == [1, 2, 3, 3]
+    assert active.count("d", 0.9) == 4
+    assert active.count("d", 1.5) == 1

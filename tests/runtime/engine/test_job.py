@@ -60,7 +60,7 @@ def test_the_first_outcome_wins(job):
     job.settle(answer("second"))
     job.fail(RuntimeError())
     assert job.future.result().input_sha256 == "first"
-    assert not job.is_live
+    assert not job.is_awaited
 
 
 def test_an_error_is_an_outcome(job):
@@ -72,7 +72,7 @@ def test_an_error_is_an_outcome(job):
 
 def test_a_withdrawn_frame_takes_no_outcome(job):
     job.future.cancel()
-    assert not job.is_live
+    assert not job.is_awaited
     job.settle(answer())
     job.fail(RuntimeError())
     with pytest.raises(CancelledError):

@@ -9,13 +9,13 @@ from support.engines import GatedBackend, ManualClock, image, request, tiny_bund
 
 from spinert.runtime.decide.candidates import Candidates
 from spinert.runtime.engine.batch_inputs import batch_inputs
-from spinert.runtime.engine.batching import Ticket
 from spinert.runtime.engine.job import Job
 from spinert.runtime.engine.lane import Lane
 from spinert.runtime.engine.opening import load_networks
 from spinert.runtime.engine.prepare import prepared_from_image
 from spinert.runtime.engine.scheduler import Batch, Waiting
 from spinert.runtime.engine.switch import BackendSwitch
+from spinert.runtime.engine.ticket import Ticket
 from spinert.runtime.errors import BackendError, Reason
 from spinert.runtime.recompute.pool import Recomputed
 from spinert.runtime.verdict import ReleaseReason

@@ -125,3 +125,13 @@ def test_with_a_fallback_the_backend_has_to_be_known_all_the_same():
 def test_cuda_graphs_are_a_setting(wanted):
     settings = Settings(backend=BackendSettings(cuda_graphs=wanted))
     assert options_from_settings(settings).cuda_graphs is wanted
+
+
+def test_preprocessing_on_the_device_is_a_setting():
+    backend = BackendSettings(
+        name="tensorrt", device_preprocessing=True, device_images_mib=64
+    )
+    options = options_from_settings(Settings(backend=backend))
+    assert options.device_preprocessing
+    assert options.device_images_mib == 64
+    assert not options_from_settings(Settings()).device_preprocessing

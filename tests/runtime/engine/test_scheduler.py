@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from support.engines import PATIENCE_S, ManualClock, request
+from support.engines import PATIENCE_S, request
 
-from spinert.runtime.engine.batching import BatchRules
 from spinert.runtime.engine.scheduler import BatchQueue
+from spinert.runtime.engine.ticket import BatchRules
 from spinert.runtime.frame import FrameRequest, Priority
 from spinert.runtime.verdict import ReleaseReason
 
@@ -40,11 +40,6 @@ class Taker:
     def wait(self):
         assert self.took.acquire(timeout=PATIENCE_S)
         return self.batches[-1]
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 @pytest.fixture

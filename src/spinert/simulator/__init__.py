@@ -1,0 +1,1 @@
+"""The scheduler on a virtual clock: many accelerators, thousands of devices."""
