@@ -24,6 +24,7 @@ from spinert.proto.flips import classifier_flips, detection_flips, detections_pa
 from spinert.proto.pairing import Pairs, exact_pairs, relevant_pairs
 
 __all__ = [
+    "BF16",
     "FP16",
     "FP32",
     "TOLERANCES",
@@ -41,6 +42,9 @@ Answer = Mapping[str, npt.NDArray[Any]]
 
 FP32: Final = "fp32"
 FP16: Final = "fp16"
+BF16: Final = "bf16"
+"""No graph is written in it: a backend computes the FP32 graph so, and is judged by
+the tolerances of the FP16 one."""
 
 _RELEVANT_SCORE: Final = 0.05
 """Where a bundle has no score floor: detectron2 and torchvision drop what is below."""

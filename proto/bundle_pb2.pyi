@@ -246,7 +246,7 @@ class OutputParity(_message.Message):
     def __init__(self, output: _Optional[str] = ..., tolerance_abs: _Optional[float] = ..., measured_max_abs: _Optional[float] = ..., measured_mean_abs: _Optional[float] = ...) -> None: ...
 
 class Network(_message.Message):
-    __slots__ = ("file", "architecture", "members", "input", "output", "detection", "precision", "parity", "import_options", "forms", "operators", "split")
+    __slots__ = ("file", "architecture", "members", "input", "output", "detection", "precision", "parity", "import_options", "forms", "operators", "split", "deviations")
     class ImportOptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +266,7 @@ class Network(_message.Message):
     FORMS_FIELD_NUMBER: _ClassVar[int]
     OPERATORS_FIELD_NUMBER: _ClassVar[int]
     SPLIT_FIELD_NUMBER: _ClassVar[int]
+    DEVIATIONS_FIELD_NUMBER: _ClassVar[int]
     file: str
     architecture: str
     members: _containers.RepeatedScalarFieldContainer[str]
@@ -278,7 +279,34 @@ class Network(_message.Message):
     forms: _containers.RepeatedCompositeFieldContainer[Form]
     operators: _containers.RepeatedScalarFieldContainer[str]
     split: Split
-    def __init__(self, file: _Optional[str] = ..., architecture: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[NetworkInput, _Mapping]] = ..., output: _Optional[_Union[OutputKind, str]] = ..., detection: _Optional[_Union[DetectionRule, _Mapping]] = ..., precision: _Optional[str] = ..., parity: _Optional[_Union[Parity, _Mapping]] = ..., import_options: _Optional[_Mapping[str, str]] = ..., forms: _Optional[_Iterable[_Union[Form, _Mapping]]] = ..., operators: _Optional[_Iterable[str]] = ..., split: _Optional[_Union[Split, _Mapping]] = ...) -> None: ...
+    deviations: _containers.RepeatedCompositeFieldContainer[Deviation]
+    def __init__(self, file: _Optional[str] = ..., architecture: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ..., input: _Optional[_Union[NetworkInput, _Mapping]] = ..., output: _Optional[_Union[OutputKind, str]] = ..., detection: _Optional[_Union[DetectionRule, _Mapping]] = ..., precision: _Optional[str] = ..., parity: _Optional[_Union[Parity, _Mapping]] = ..., import_options: _Optional[_Mapping[str, str]] = ..., forms: _Optional[_Iterable[_Union[Form, _Mapping]]] = ..., operators: _Optional[_Iterable[str]] = ..., split: _Optional[_Union[Split, _Mapping]] = ..., deviations: _Optional[_Iterable[_Union[Deviation, _Mapping]]] = ...) -> None: ...
+
+class Deviation(_message.Message):
+    __slots__ = ("option", "default_value", "used_value", "findings", "lost", "invented", "decision_flips", "boxes_max_px", "boxes_mean_px", "scores_max", "scores_mean")
+    OPTION_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    USED_VALUE_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    INVENTED_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FLIPS_FIELD_NUMBER: _ClassVar[int]
+    BOXES_MAX_PX_FIELD_NUMBER: _ClassVar[int]
+    BOXES_MEAN_PX_FIELD_NUMBER: _ClassVar[int]
+    SCORES_MAX_FIELD_NUMBER: _ClassVar[int]
+    SCORES_MEAN_FIELD_NUMBER: _ClassVar[int]
+    option: str
+    default_value: str
+    used_value: str
+    findings: int
+    lost: int
+    invented: int
+    decision_flips: int
+    boxes_max_px: float
+    boxes_mean_px: float
+    scores_max: float
+    scores_mean: float
+    def __init__(self, option: _Optional[str] = ..., default_value: _Optional[str] = ..., used_value: _Optional[str] = ..., findings: _Optional[int] = ..., lost: _Optional[int] = ..., invented: _Optional[int] = ..., decision_flips: _Optional[int] = ..., boxes_max_px: _Optional[float] = ..., boxes_mean_px: _Optional[float] = ..., scores_max: _Optional[float] = ..., scores_mean: _Optional[float] = ...) -> None: ...
 
 class Form(_message.Message):
     __slots__ = ("file", "precision", "operators", "parity", "kept_fp32")

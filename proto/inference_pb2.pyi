@@ -70,6 +70,8 @@ class ReleaseReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RELEASE_FULL: _ClassVar[ReleaseReason]
     RELEASE_DELAY: _ClassVar[ReleaseReason]
     RELEASE_DRAIN: _ClassVar[ReleaseReason]
+    RELEASE_DEADLINE: _ClassVar[ReleaseReason]
+    RELEASE_NO_GAIN: _ClassVar[ReleaseReason]
 PRIORITY_UNSPECIFIED: Priority
 PRIORITY_ROUTINE: Priority
 PRIORITY_STAT: Priority
@@ -108,6 +110,8 @@ RELEASE_REASON_UNSPECIFIED: ReleaseReason
 RELEASE_FULL: ReleaseReason
 RELEASE_DELAY: ReleaseReason
 RELEASE_DRAIN: ReleaseReason
+RELEASE_DEADLINE: ReleaseReason
+RELEASE_NO_GAIN: ReleaseReason
 
 class Window(_message.Message):
     __slots__ = ("window_center", "window_width", "function")
@@ -158,7 +162,7 @@ class RawImage(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., columns: _Optional[int] = ..., bits_stored: _Optional[int] = ..., is_signed: bool = ..., photometric_interpretation: _Optional[_Union[PhotometricInterpretation, str]] = ..., window: _Optional[_Union[Window, _Mapping]] = ..., rescale: _Optional[_Union[Rescale, _Mapping]] = ..., spacing: _Optional[_Union[Spacing, _Mapping]] = ..., pixels: _Optional[bytes] = ...) -> None: ...
 
 class Frame(_message.Message):
-    __slots__ = ("frame_id", "sequence", "dicom", "raw", "encoded", "study_uid", "series_uid", "priority", "outputs", "timeout_ms")
+    __slots__ = ("frame_id", "sequence", "dicom", "raw", "encoded", "study_uid", "series_uid", "priority", "outputs", "timeout_ms", "shared")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DICOM_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +173,7 @@ class Frame(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     frame_id: str
     sequence: int
     dicom: bytes
@@ -179,7 +184,44 @@ class Frame(_message.Message):
     priority: Priority
     outputs: _containers.RepeatedScalarFieldContainer[Output]
     timeout_ms: int
-    def __init__(self, frame_id: _Optional[str] = ..., sequence: _Optional[int] = ..., dicom: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., encoded: _Optional[bytes] = ..., study_uid: _Optional[str] = ..., series_uid: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., outputs: _Optional[_Iterable[_Union[Output, str]]] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+    shared: SharedBytes
+    def __init__(self, frame_id: _Optional[str] = ..., sequence: _Optional[int] = ..., dicom: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping]] = ..., encoded: _Optional[bytes] = ..., study_uid: _Optional[str] = ..., series_uid: _Optional[str] = ..., priority: _Optional[_Union[Priority, str]] = ..., outputs: _Optional[_Iterable[_Union[Output, str]]] = ..., timeout_ms: _Optional[int] = ..., shared: _Optional[_Union[SharedBytes, _Mapping]] = ...) -> None: ...
+
+class SharedBytes(_message.Message):
+    __slots__ = ("region", "offset", "length")
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    region: str
+    offset: int
+    length: int
+    def __init__(self, region: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+
+class RegisterRegionRequest(_message.Message):
+    __slots__ = ("region", "key", "offset", "length")
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    region: str
+    key: str
+    offset: int
+    length: int
+    def __init__(self, region: _Optional[str] = ..., key: _Optional[str] = ..., offset: _Optional[int] = ..., length: _Optional[int] = ...) -> None: ...
+
+class RegisterRegionReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UnregisterRegionRequest(_message.Message):
+    __slots__ = ("region",)
+    REGION_FIELD_NUMBER: _ClassVar[int]
+    region: str
+    def __init__(self, region: _Optional[str] = ...) -> None: ...
+
+class UnregisterRegionReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class AnalyzeRequest(_message.Message):
     __slots__ = ("frame", "device")
@@ -220,22 +262,32 @@ class StreamReply(_message.Message):
     def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., result: _Optional[_Union[Result, _Mapping]] = ..., frame_error: _Optional[_Union[FrameError, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ...) -> None: ...
 
 class Open(_message.Message):
-    __slots__ = ("device", "order", "resume_token")
+    __slots__ = ("device", "order", "resume_token", "latest_frame_wins", "priority", "resumable")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FRAME_WINS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    RESUMABLE_FIELD_NUMBER: _ClassVar[int]
     device: str
     order: Order
     resume_token: str
-    def __init__(self, device: _Optional[str] = ..., order: _Optional[_Union[Order, str]] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    latest_frame_wins: bool
+    priority: Priority
+    resumable: bool
+    def __init__(self, device: _Optional[str] = ..., order: _Optional[_Union[Order, str]] = ..., resume_token: _Optional[str] = ..., latest_frame_wins: bool = ..., priority: _Optional[_Union[Priority, str]] = ..., resumable: bool = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("resume_token", "limits")
+    __slots__ = ("resume_token", "limits", "received_sequence", "resume_window_ms")
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    RESUME_WINDOW_MS_FIELD_NUMBER: _ClassVar[int]
     resume_token: str
     limits: Limits
-    def __init__(self, resume_token: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ...) -> None: ...
+    received_sequence: int
+    resume_window_ms: int
+    def __init__(self, resume_token: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., received_sequence: _Optional[int] = ..., resume_window_ms: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_frames_in_flight", "max_message_bytes", "max_rows", "max_columns", "min_rows", "min_columns")

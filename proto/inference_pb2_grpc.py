@@ -50,6 +50,16 @@ class SpineInferenceStub(object):
                 request_serializer=spinert_dot_proto_dot_inference__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=spinert_dot_proto_dot_inference__pb2.ServerInfo.FromString,
                 _registered_method=True)
+        self.RegisterRegion = channel.unary_unary(
+                '/spinert.v1.SpineInference/RegisterRegion',
+                request_serializer=spinert_dot_proto_dot_inference__pb2.RegisterRegionRequest.SerializeToString,
+                response_deserializer=spinert_dot_proto_dot_inference__pb2.RegisterRegionReply.FromString,
+                _registered_method=True)
+        self.UnregisterRegion = channel.unary_unary(
+                '/spinert.v1.SpineInference/UnregisterRegion',
+                request_serializer=spinert_dot_proto_dot_inference__pb2.UnregisterRegionRequest.SerializeToString,
+                response_deserializer=spinert_dot_proto_dot_inference__pb2.UnregisterRegionReply.FromString,
+                _registered_method=True)
 
 
 class SpineInferenceServicer(object):
@@ -78,6 +88,21 @@ class SpineInferenceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterRegion(self, request, context):
+        """Shared memory of this machine, from which frames can be read in place of the
+        message (Frame.shared). Refused with SHARED_MEMORY_OFF unless configured.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnregisterRegion(self, request, context):
+        """Frames already taken from the region are finished.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SpineInferenceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +120,16 @@ def add_SpineInferenceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=spinert_dot_proto_dot_inference__pb2.GetServerInfoRequest.FromString,
                     response_serializer=spinert_dot_proto_dot_inference__pb2.ServerInfo.SerializeToString,
+            ),
+            'RegisterRegion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterRegion,
+                    request_deserializer=spinert_dot_proto_dot_inference__pb2.RegisterRegionRequest.FromString,
+                    response_serializer=spinert_dot_proto_dot_inference__pb2.RegisterRegionReply.SerializeToString,
+            ),
+            'UnregisterRegion': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterRegion,
+                    request_deserializer=spinert_dot_proto_dot_inference__pb2.UnregisterRegionRequest.FromString,
+                    response_serializer=spinert_dot_proto_dot_inference__pb2.UnregisterRegionReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +214,60 @@ class SpineInference(object):
             '/spinert.v1.SpineInference/GetServerInfo',
             spinert_dot_proto_dot_inference__pb2.GetServerInfoRequest.SerializeToString,
             spinert_dot_proto_dot_inference__pb2.ServerInfo.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterRegion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spinert.v1.SpineInference/RegisterRegion',
+            spinert_dot_proto_dot_inference__pb2.RegisterRegionRequest.SerializeToString,
+            spinert_dot_proto_dot_inference__pb2.RegisterRegionReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterRegion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/spinert.v1.SpineInference/UnregisterRegion',
+            spinert_dot_proto_dot_inference__pb2.UnregisterRegionRequest.SerializeToString,
+            spinert_dot_proto_dot_inference__pb2.UnregisterRegionReply.FromString,
             options,
             channel_credentials,
             insecure,

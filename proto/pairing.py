@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Pairs", "exact_pairs", "relevant_pairs"]
+__all__ = ["Pairs", "exact_pairs", "object_pairs", "relevant_pairs"]
 
 _Array = npt.NDArray[Any]
 _Answer = Mapping[str, _Array]
@@ -135,6 +135,26 @@ def relevant_pairs(
         lost=_joined([part.lost for part in parts]),
         invented=_joined([part.invented for part in parts]),
         switched=sum(part.switched for part in parts),
+    )
+
+
+def object_pairs(expected: _Answer, actual: _Answer) -> Pairs:
+    """Pair the findings of two networks that are not meant to answer alike.
+
+    Of one label and on one object (IoU of one half), those that overlap most first.
+    There are no tolerances: every other finding is lost, or invented.
+    """
+    ious = _ious(expected["boxes"][:, None], actual["boxes"][None])
+    same = expected["labels"][:, None] == actual["labels"][None]
+    same &= ious >= _SAME_OBJECT_IOU
+    partner = _nearest_first(np.where(same, -ious, np.inf))
+    paired = np.flatnonzero(partner >= 0)
+    alone = np.setdiff1d(np.arange(len(actual["scores"])), partner[paired])
+    return Pairs(
+        expected=paired,
+        actual=partner[paired],
+        lost=np.flatnonzero(partner < 0),
+        invented=alone,
     )
 
 

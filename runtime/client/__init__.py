@@ -17,6 +17,7 @@ from spinert.proto.inference_pb2 import Assessment, Decision, Result, ServerInfo
 from spinert.runtime.client.aio import AsyncClient
 from spinert.runtime.client.errors import FrameRefusal, RequestFailed
 from spinert.runtime.client.frames import Frame, FrameOptions, PixelFormat
+from spinert.runtime.client.shared import SharedMemory
 from spinert.runtime.client.sync import Client
 from spinert.runtime.frame import Priority
 from spinert.runtime.image import (
@@ -44,6 +45,7 @@ __all__ = [
     "Rescale",
     "Result",
     "ServerInfo",
+    "SharedMemory",
     "Spacing",
     "VoiFunction",
     "Window",

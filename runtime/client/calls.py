@@ -10,16 +10,17 @@ import grpc
 
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client.errors import (
-    FrameRefusal,
+    ended_early,
     message_too_large,
+    refusal_from_failure,
     refusal_from_frame_error,
+    stray_answer,
 )
 from spinert.runtime.client.frames import Frame
+from spinert.runtime.client.inbox import FrameAnswer, Inbox
 from spinert.runtime.client.wire import Outgoing, outgoing_frame
 
-__all__ = ["FrameAnswer", "StreamCall"]
-
-FrameAnswer = pb.Result | FrameRefusal
+__all__ = ["StreamCall"]
 
 
 class StreamCall:
@@ -39,9 +40,10 @@ class StreamCall:
         self._max_message_bytes = max_message_bytes
         self._in_order = True
         self._credit = 0
-        self._outstanding = 0
+        self._outstanding: set[int] = set()
+        self._is_all_sent = False
         self._changed = asyncio.Event()
-        self._inbox: asyncio.Queue[FrameAnswer | BaseException | None] = asyncio.Queue()
+        self._inbox = Inbox()
 
     async def answers(
         self, opening: pb.Open, frames: AsyncIterator[Frame]
@@ -51,30 +53,26 @@ class StreamCall:
         Raises:
             grpc.aio.AioRpcError: The stream broke. What `frames` raises comes
                 through, too.
+            RequestFailed: The server does not keep to the protocol.
         """
         self._in_order = opening.order != pb.ORDER_AS_COMPLETED
         tasks = (
-            asyncio.create_task(self._guarded(self._send(opening, frames))),
-            asyncio.create_task(self._guarded(self._receive())),
+            asyncio.create_task(self._inbox.guard(self._send(opening, frames))),
+            asyncio.create_task(self._inbox.guard(self._receive())),
         )
         try:
-            while (answer := await self._inbox.get()) is not None:
-                if isinstance(answer, BaseException):
-                    raise answer
-                self._outstanding -= 1
+            while (answer := await self._inbox.take()) is not None:
+                if answer.sequence not in self._outstanding:
+                    raise stray_answer(answer)
+                self._outstanding.remove(answer.sequence)
                 self._changed.set()
                 yield answer
+            if self._outstanding or not self._is_all_sent:
+                raise ended_early()
         finally:
             for task in tasks:
                 task.cancel()
             self._call.cancel()
-
-    async def _guarded(self, work: Any) -> None:
-        """Bring a failure of a task to whoever takes the answers."""
-        try:
-            await work
-        except Exception as error:
-            self._inbox.put_nowait(error)
 
     # ------------------------------------------------------------------ sending
 
@@ -90,10 +88,11 @@ class StreamCall:
             sequence += 1
             if not await self._send_frame(frame, sequence):
                 return
+        self._is_all_sent = True
         await self._call.done_writing()
 
     async def _until_may_send(self) -> None:
-        while not self._credit or self._outstanding >= (self._limit or 1):
+        while not self._credit or len(self._outstanding) >= (self._limit or 1):
             self._changed.clear()
             await self._changed.wait()
 
@@ -105,7 +104,7 @@ class StreamCall:
             await self._refuse(frame_id, sequence, message.size_bytes)
             return True
         self._credit -= 1
-        self._outstanding += 1
+        self._outstanding.add(sequence)
         return await self._write(message)
 
     async def _refuse(self, frame_id: str, sequence: int, size_bytes: int) -> None:
@@ -113,15 +112,9 @@ class StreamCall:
             self._changed.clear()
             await self._changed.wait()
         failure = message_too_large(size_bytes, self._max_message_bytes)
-        self._outstanding += 1
-        self._inbox.put_nowait(
-            FrameRefusal(
-                frame_id=frame_id,
-                sequence=sequence,
-                reason=failure.reason,
-                message=failure.message,
-                status=failure.status,
-            )
+        self._outstanding.add(sequence)
+        self._inbox.put(
+            refusal_from_failure(failure, frame_id=frame_id, sequence=sequence)
         )
 
     async def _write(self, message: Outgoing) -> bool:
@@ -137,14 +130,14 @@ class StreamCall:
     async def _receive(self) -> None:
         while (reply := await self._call.read()) is not grpc.aio.EOF:
             self._take(reply)
-        self._inbox.put_nowait(None)
+        self._inbox.end()
 
     def _take(self, reply: pb.StreamReply) -> None:
         kind = reply.WhichOneof("message")
         if kind == "result":
-            self._inbox.put_nowait(reply.result)
+            self._inbox.put(reply.result)
         elif kind == "frame_error":
-            self._inbox.put_nowait(refusal_from_frame_error(reply.frame_error))
+            self._inbox.put(refusal_from_frame_error(reply.frame_error))
         elif kind == "credit":
             self._credit += reply.credit.frames
         elif kind == "opened":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from spinert.proto import inference_pb2 as pb
@@ -16,14 +18,24 @@ from spinert.runtime.messages import ERROR_DOMAIN
 __all__ = [
     "FrameRefusal",
     "RequestFailed",
+    "ended_early",
     "failure_from_rpc_error",
     "message_too_large",
+    "protocol_broken",
+    "refusal_from_failure",
     "refusal_from_frame_error",
+    "stray_answer",
 ]
 
 _DETAILS = "grpc-status-details-bin"
 # grpc.aio puts this in place of the server's status when a write comes too late.
 _LOST_STATUS = "Internal error from Core"
+_OVER_LIMIT = re.compile(
+    r"(?P<answer>CLIENT: Received|SERVER: Sent)? ?message larger than max "
+    r"\((?P<size>\d+) vs\. (?P<limit>\d+)\)"
+)
+# Of a compressed message gRPC tells no sizes.
+_INFLATED_OVER_LIMIT = "message larger than max"
 _STATUSES = {status.value[0]: status for status in grpc.StatusCode}
 
 
@@ -32,7 +44,7 @@ class RequestFailed(Exception):
 
     Attributes:
         reason: Stable code; a member of Reason (docs/errors.md), or empty where
-            the failure came from the network and not from a SpineRT server.
+            no SpineRT server named one: the network failed, or the server.
         message: For people; says what to do.
         status: The gRPC status.
         retry_after_ms: Above 0: the same request may succeed after this long.
@@ -80,15 +92,36 @@ def refusal_from_frame_error(error: pb.FrameError) -> FrameRefusal:
     )
 
 
+def refusal_from_failure(
+    failure: RequestFailed, *, frame_id: str, sequence: int
+) -> FrameRefusal:
+    """Say of one frame what else would be said of a call."""
+    return FrameRefusal(
+        frame_id=frame_id,
+        sequence=sequence,
+        reason=failure.reason,
+        message=failure.message,
+        status=failure.status,
+        retry_after_ms=failure.retry_after_ms,
+    )
+
+
 def failure_from_rpc_error(error: grpc.aio.AioRpcError) -> RequestFailed:
     """Translate a failed call, reading google.rpc.ErrorInfo where there is one."""
     info = _error_info(tuple(error.trailing_metadata() or ()))
     message = error.details() or ""
     if info is not None:
-        retry_after_ms = int(info.metadata.get("retry_after_ms", "0"))
+        told = info.metadata.get("retry_after_ms", "")
+        retry_after_ms = int(told) if told.isdecimal() else 0
         return RequestFailed(info.reason, message, error.code(), retry_after_ms)
     # gRPC itself refuses a message over its limit, before SpineRT sees it.
-    if "larger than max" in message:
+    if over := _OVER_LIMIT.search(message):
+        return message_too_large(
+            int(over["size"]),
+            int(over["limit"]),
+            what="answer" if over["answer"] else "frame",
+        )
+    if _INFLATED_OVER_LIMIT in message:
         return RequestFailed(Reason.MESSAGE_TOO_LARGE, message, error.code())
     if message == _LOST_STATUS:
         return RequestFailed(
@@ -99,24 +132,53 @@ def failure_from_rpc_error(error: grpc.aio.AioRpcError) -> RequestFailed:
     return RequestFailed("", message, error.code())
 
 
-def message_too_large(size_bytes: int, limit_bytes: int) -> RequestFailed:
-    """Say before sending what gRPC would say after it."""
+def message_too_large(
+    size_bytes: int, limit_bytes: int, *, what: Literal["frame", "answer"] = "frame"
+) -> RequestFailed:
+    """Say, if possible before sending, what gRPC has no way out for."""
+    cure = "compress it losslessly, or raise" if what == "frame" else "raise"
     return RequestFailed(
         Reason.MESSAGE_TOO_LARGE,
-        f"the frame makes a message of {size_bytes} bytes and {limit_bytes} are "
-        "allowed: compress it losslessly, or raise server.max_message_mib and the "
-        "client's max_message_mib",
+        f"the {what} makes a message of {size_bytes} bytes and {limit_bytes} are "
+        f"allowed: {cure} server.max_message_mib and the client's max_message_mib",
         grpc.StatusCode.RESOURCE_EXHAUSTED,
     )
+
+
+def protocol_broken(deed: str) -> RequestFailed:
+    """Say that the server did what no server may do."""
+    return RequestFailed(
+        "",
+        f"the server {deed}: it does not keep to the protocol of this client; use the "
+        "same version on both sides",
+        grpc.StatusCode.INTERNAL,
+    )
+
+
+def stray_answer(answer: pb.Result | FrameRefusal) -> RequestFailed:
+    """Say what an answer means that belongs to no frame sent."""
+    if isinstance(answer, FrameRefusal) and not answer.sequence:
+        # It names no frame because the server could not read what it was sent.
+        return RequestFailed(answer.reason, answer.message, answer.status)
+    return protocol_broken(f"answered frame {answer.sequence}, which awaits no answer")
+
+
+def ended_early() -> RequestFailed:
+    """Say that a server ended a stream as if all were done."""
+    return protocol_broken("ended the stream before every frame was answered")
 
 
 def _error_info(metadata: Sequence[Any]) -> error_details_pb2.ErrorInfo | None:
     trailers: Mapping[str, bytes] = dict(metadata)
     if _DETAILS not in trailers:
         return None
-    status = status_pb2.Status.FromString(trailers[_DETAILS])
-    for detail in status.details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-            return info
+    try:
+        status = status_pb2.Status.FromString(trailers[_DETAILS])
+        for detail in status.details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+                return info
+    except DecodeError:
+        # Not of a SpineRT server; the status itself says enough.
+        return None
     return None

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from spinert.proto import inference_pb2 as pb
+from spinert.runtime.file_kind import FILE_HEAD_BYTES, FileKind, file_kind_of
 from spinert.runtime.frame import Buffer, Priority
 from spinert.runtime.image import Photometric, Rescale, Spacing, Window
 from spinert.runtime.verdict import Output
 
 __all__ = ["Frame", "FrameOptions", "PixelFormat"]
 
-_DICOM_MARKER = slice(128, 132)  # PS3.10 section 7.1: "DICM" behind the preamble
-_ENCODED_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _CONTENT_FIELDS = {
     pb.Frame.DICOM_FIELD_NUMBER,
     pb.Frame.RAW_FIELD_NUMBER,
@@ -33,7 +32,8 @@ class FrameOptions:
     study_uid: str = ""
     """Frames of one study also get a study verdict. Empty: the DICOM file's."""
     series_uid: str = ""
-    priority: Priority = Priority.ROUTINE
+    priority: Priority | None = None
+    """None: that of the stream; without one, ROUTINE."""
     outputs: frozenset[Output] = frozenset({Output.CLASSIFICATION, Output.FINDINGS})
     timeout_ms: int = 0
     """Time the frame may take after it has reached the server; 0: no limit."""
@@ -67,6 +67,8 @@ class Frame:
     raw: pb.RawImage | None = field(default=None, repr=False)
     """Of raw pixels: everything but the pixels."""
     options: FrameOptions = _DEFAULTS
+    shared: pb.SharedBytes | None = field(default=None, repr=False)
+    """Where the payload lies instead; a client with shared memory sets it."""
 
     def __post_init__(self) -> None:
         """Reject a content that the wire does not have."""
@@ -89,7 +91,8 @@ class Frame:
 
         Anything else is sent as DICOM; whether it is, is for the server to say.
         """
-        if data.startswith(_ENCODED_MAGIC) and data[_DICOM_MARKER] != b"DICM":
+        kind = file_kind_of(data[:FILE_HEAD_BYTES])
+        if kind in (FileKind.PNG, FileKind.JPEG):
             return cls.from_encoded(data, options)
         return cls.from_dicom(data, options)
 

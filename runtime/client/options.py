@@ -8,9 +8,10 @@ __all__ = ["client_options"]
 
 _MIB = 2**20
 
-# Only what waiting can cure. Every RESOURCE_EXHAUSTED of the server itself comes
-# with a pushback, which takes the place of the backoff here; a message over the
-# limit is refused before it is sent. Analyze changes nothing, so repeating is safe.
+# Only what waiting can cure. Each of these of the server itself comes with a pushback,
+# which takes the place of the backoff here, or says that repeating is pointless; a
+# message over the limit is refused before it is sent, where the limit is known.
+# Analyze changes nothing, so repeating is safe.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
@@ -43,7 +44,8 @@ def client_options(
         ("grpc.http2.ping_timeout_ms", 5_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 50),
-        ("grpc.min_reconnect_backoff_ms", 50),
+        # In spite of its name the time that one attempt to connect may take.
+        ("grpc.min_reconnect_backoff_ms", 5_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         # A client per device and process: sharing connections would make one
         # client's settings another's.

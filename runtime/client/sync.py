@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, contextmanager
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,8 +15,10 @@ import grpc
 
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client.aio import AsyncClient
-from spinert.runtime.client.calls import FrameAnswer
 from spinert.runtime.client.frames import Frame
+from spinert.runtime.client.inbox import FrameAnswer
+from spinert.runtime.client.shared import SharedMemory
+from spinert.runtime.frame import Priority
 
 __all__ = ["Client"]
 
@@ -40,6 +42,7 @@ class Client:
         credentials: grpc.ChannelCredentials | None = None,
         max_message_mib: int = 64,
         keepalive_ms: int = 20_000,
+        shared_memory: SharedMemory | None = None,
     ) -> None:
         """Describe a client; arguments are those of AsyncClient."""
         self._client = AsyncClient(
@@ -48,6 +51,7 @@ class Client:
             credentials=credentials,
             max_message_mib=max_message_mib,
             keepalive_ms=keepalive_ms,
+            shared_memory=shared_memory,
         )
 
     def __enter__(self) -> Client:
@@ -57,7 +61,11 @@ class Client:
             target=self._loop.run_forever, name="spinert-client", daemon=True
         )
         self._thread.start()
-        self._run(self._client.__aenter__())
+        try:
+            self._run(self._client.__aenter__())
+        except BaseException:
+            self._end_thread()
+            raise
         return self
 
     def __exit__(
@@ -67,12 +75,10 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         """Close the connection and end the thread."""
-        self._run(self._client.__aexit__(kind, error, trace))
-        self._run(_let_tasks_end())
-        self._run(self._loop.shutdown_asyncgens())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            self._run(self._client.__aexit__(kind, error, trace))
+        finally:
+            self._end_thread()
 
     def analyze(self, frame: Frame, *, timeout_s: float | None = 60.0) -> pb.Result:
         """Send one frame and wait for its answer; see AsyncClient.analyze.
@@ -88,6 +94,9 @@ class Client:
         *,
         in_order: bool = True,
         max_in_flight: int | None = None,
+        resumable: bool = False,
+        latest_frame_wins: bool = False,
+        priority: Priority | None = None,
     ) -> Iterator[FrameAnswer]:
         """Send frames and yield one answer for each; see AsyncClient.stream.
 
@@ -100,7 +109,12 @@ class Client:
         with closing(_Source(iter(frames))) as source:
             stream = _Stream(
                 self._client.stream(
-                    source.frames(), in_order=in_order, max_in_flight=max_in_flight
+                    source.frames(),
+                    in_order=in_order,
+                    max_in_flight=max_in_flight,
+                    resumable=resumable,
+                    latest_frame_wins=latest_frame_wins,
+                    priority=priority,
                 )
             )
             try:
@@ -110,6 +124,20 @@ class Client:
                 # A stream left half read may be collected after the client closed.
                 if not self._loop.is_closed():
                     self._run(stream.close())
+
+    @contextmanager
+    def shared_slot(self) -> Iterator[memoryview]:
+        """Lend memory for one frame; see AsyncClient.shared_slot.
+
+        Raises:
+            RuntimeError: The client was made without `shared_memory`.
+        """
+        slot = self._client.shared_slot()
+        memory = self._run(slot.__aenter__())
+        try:
+            yield memory
+        finally:
+            self._run(slot.__aexit__(None, None, None))
 
     def server_info(self, *, timeout_s: float = 10.0) -> pb.ServerInfo:
         """Ask what is served.
@@ -126,6 +154,13 @@ class Client:
             RequestFailed: It does not within `timeout_s`, or never will.
         """
         return self._run(self._client.wait_ready(timeout_s))
+
+    def _end_thread(self) -> None:
+        self._run(_let_tasks_end())
+        self._run(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

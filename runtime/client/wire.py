@@ -11,10 +11,21 @@ from dataclasses import dataclass
 
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client.frames import Frame
+from spinert.runtime.frame import Priority
 
-__all__ = ["Outgoing", "bytes_from_outgoing", "outgoing_analyze", "outgoing_frame"]
+__all__ = [
+    "Outgoing",
+    "bytes_from_outgoing",
+    "outgoing_analyze",
+    "outgoing_frame",
+    "wire_priority",
+]
 
 _LENGTH_DELIMITED = 2
+_PRIORITY: dict[Priority, pb.Priority] = {
+    Priority.ROUTINE: pb.PRIORITY_ROUTINE,
+    Priority.STAT: pb.PRIORITY_STAT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,11 @@ def outgoing_analyze(frame: Frame, frame_id: str, device: str) -> Outgoing:
     return Outgoing((head, *_wrapped(pb.AnalyzeRequest.FRAME_FIELD_NUMBER, pieces)))
 
 
+def wire_priority(priority: Priority | None) -> pb.Priority:
+    """Return what stands for `priority` in messages."""
+    return pb.PRIORITY_UNSPECIFIED if priority is None else _PRIORITY[priority]
+
+
 def _frame_pieces(
     frame: Frame, frame_id: str, sequence: int
 ) -> tuple[bytes | memoryview, ...]:
@@ -56,9 +72,10 @@ def _frame_pieces(
         sequence=sequence,
         study_uid=options.study_uid,
         series_uid=options.series_uid,
-        priority=f"PRIORITY_{options.priority.name}",
+        priority=wire_priority(options.priority),
         outputs=sorted(f"OUTPUT_{output.name}" for output in options.outputs),
         timeout_ms=options.timeout_ms,
+        shared=frame.shared,
     ).SerializeToString()
     payload: tuple[bytes | memoryview, ...] = (frame.payload,)
     if frame.raw is not None:

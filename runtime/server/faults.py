@@ -15,6 +15,9 @@ from spinert.runtime.server.logs import event
 __all__ = ["abort", "refusal_from_exception"]
 
 _LOG = logging.getLogger(__name__)
+_REPEATED = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+"""What clients repeat by themselves: `spinert.runtime.client.options`."""
+_NEVER_MS = -1
 
 
 def refusal_from_exception(error: BaseException) -> Refusal:
@@ -40,8 +43,9 @@ def refusal_from_exception(error: BaseException) -> Refusal:
 async def abort(context: Any, error: BaseException) -> None:
     """End the call of `context` with the status of `error`.
 
-    Carries google.rpc.ErrorInfo, and grpc-retry-pushback-ms where waiting helps
-    (gRFC A6), so that a client's retry policy waits exactly that long.
+    Carries google.rpc.ErrorInfo and, where a client's retry policy would repeat the
+    call, grpc-retry-pushback-ms (gRFC A6): it waits exactly that long, or does not
+    repeat what would be refused again.
 
     Raises:
         grpc.aio.AbortError: Always; it must not be caught.
@@ -50,6 +54,7 @@ async def abort(context: Any, error: BaseException) -> None:
     metadata: list[tuple[str, str | bytes]] = [
         ("grpc-status-details-bin", status_from_refusal(refusal).SerializeToString())
     ]
-    if refusal.retry_after_ms:
-        metadata.append(("grpc-retry-pushback-ms", str(refusal.retry_after_ms)))
+    if refusal.status in _REPEATED or refusal.retry_after_ms:
+        pushback_ms = refusal.retry_after_ms or _NEVER_MS
+        metadata.append(("grpc-retry-pushback-ms", str(pushback_ms)))
     await context.abort(refusal.status, refusal.message, tuple(metadata))

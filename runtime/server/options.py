@@ -34,12 +34,15 @@ class Patience:
 
 
 def server_options(
-    *, max_message_mib: int = 64, patience: Patience | None = None
+    *,
+    max_message_mib: int = 64,
+    max_connections: int = 256,
+    patience: Patience | None = None,
 ) -> list[tuple[str, int]]:
     """Return the channel arguments of the server.
 
-    There is no max_connection_age: a stream cannot be resumed, so it must not be
-    cut. Memory of a stream is bounded by lookahead_bytes + two messages.
+    There is no max_connection_age: only resumable streams survive being cut. Memory
+    of a stream is bounded by lookahead_bytes + two messages.
     """
     patience = patience or Patience()
     return [
@@ -51,7 +54,7 @@ def server_options(
         ("grpc.absolute_max_metadata_size", 8 * 1024),
         ("grpc.max_concurrent_streams", 32),  # of one connection
         # Without the handshake timeout, silent connections would lock others out.
-        ("grpc.max_allowed_incoming_connections", 256),
+        ("grpc.max_allowed_incoming_connections", max_connections),
         ("grpc.server_handshake_timeout_ms", patience.handshake_ms),
         ("grpc.max_connection_idle_ms", patience.idle_ms),
         ("grpc.keepalive_time_ms", patience.keepalive_ms),

@@ -24,12 +24,17 @@ import uvloop
 
 from spinert import __version__
 from spinert.runtime.backends import require_known
+from spinert.runtime.backends.precision import precision_text
 from spinert.runtime.bundle import LoadedBundle, load_bundle
 from spinert.runtime.config import Settings, fallback_settings
 from spinert.runtime.decode.pool import DecodePool
 from spinert.runtime.engine.engine import Engine
 from spinert.runtime.engine.opening import opened_backend
 from spinert.runtime.engine.switch import BackendSwitch
+from spinert.runtime.kserve.opening import (
+    inference_from_engine,
+    repository_from_bundle,
+)
 from spinert.runtime.preprocess.network_input import PREPROCESSING
 from spinert.runtime.replies import DISCLAIMER, Identity, identity_from_bundle
 from spinert.runtime.server.front import Front
@@ -128,7 +133,10 @@ class _Life:
         pool = await stack.enter_async_context(_entered(DecodePool(settings.decode)))
         held = await stack.enter_async_context(_entered(ExitStack()))
         limits = limits_from_settings(settings)
-        front = await stack.enter_async_context(Front(settings.server, limits))
+        front = Front(settings.server, limits)
+        if settings.kserve.enabled:
+            front.offer(repository_from_bundle(bundle, settings))
+        await stack.enter_async_context(front)
         event(_LOG, logging.INFO, "listening", address=front.address)
         switch = await self._proven(bundle, held)
         engine = Engine(bundle, switch, pool, settings)
@@ -138,7 +146,10 @@ class _Life:
         await self._step(pool.wait_ready)
         origin = _Origin(bundle, switch)
         await front.serve(
-            Serving(engine=engine, identity=origin.identity, clock=time.monotonic)
+            Serving(engine=engine, identity=origin.identity, clock=time.monotonic),
+            inference_from_engine(
+                engine, bundle, settings, origin.identity, time.monotonic
+            ),
         )
         event(_LOG, logging.INFO, "ready", address=front.address)
         self._on_ready(front.address)
@@ -161,7 +172,11 @@ class _Life:
         settings = fallback_settings(self._settings) if degraded else self._settings
         opening = opened_backend(bundle, settings, self._report_progress)
         backend = await self._step(held.enter_context, opening)
-        event(_LOG, logging.INFO, "backend_loaded", backend=backend.capabilities.name)
+        told = backend.capabilities
+        precision = precision_text(told.name, told.precision)
+        event(
+            _LOG, logging.INFO, "backend_loaded", backend=told.name, precision=precision
+        )
         await self._step(prove, bundle, backend, settings, self._report_progress)
         return BackendSwitch(backend, degraded=degraded)
 

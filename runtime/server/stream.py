@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import secrets
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 import grpc
 
 from spinert.proto import inference_pb2 as pb
-from spinert.runtime.decide.study import StudyTally
 from spinert.runtime.errors import (
     Cancelled,
     ProtocolViolation,
@@ -23,27 +23,15 @@ from spinert.runtime.errors import (
     StreamStateError,
 )
 from spinert.runtime.frame import Answer, FrameRequest
-from spinert.runtime.messages import (
-    Refusal,
-    frame_error_from_refusal,
-    frame_request_from_wire,
-    known_frame_id,
-)
-from spinert.runtime.replies import (
-    FrameNames,
-    Identity,
-    names_from_frame,
-    result_from_answer,
-    wire_study_from_summary,
-)
+from spinert.runtime.messages import frame_request_from_wire, known_frame_id
+from spinert.runtime.replies import Identity
 from spinert.runtime.server.faults import refusal_from_exception
 from spinert.runtime.server.ledger import StreamLedger, Ticket
+from spinert.runtime.server.stream_replies import Reply, StreamReplies
+from spinert.runtime.server.stream_terms import Connection, Received, StreamTerms
 from spinert.runtime.server.wire import ReceivedFrame
 
-__all__ = ["FrameEngine", "Serving", "StreamSession", "result_with_study"]
-
-Reply = Answer | Refusal
-Received = ReceivedFrame | pb.StreamRequest | ProtocolViolation
+__all__ = ["FrameEngine", "Serving", "StreamSession"]
 
 
 class FrameEngine(Protocol):
@@ -70,68 +58,103 @@ class Serving:
 
 
 class StreamSession:
-    """Lives as long as one Stream call; every frame taken is answered once.
+    """The frames of one stream, from being taken until they are answered, once each.
 
-    All methods but `_hand_over` run on the event loop. What it holds is bounded:
-    the credits granted, and as many replies to frames sent without credit before
-    it stops reading.
+    `run` lives as long as one call. A resumable session may run again, on another
+    connection; in between, its frames go on and their answers wait. All methods but
+    `_hand_over` run on the event loop. What it holds is bounded: the credits
+    granted, and as many replies to frames sent without credit before it stops
+    reading.
     """
 
-    def __init__(
-        self, serving: Serving, *, device: str, in_order: bool, max_in_flight: int
-    ) -> None:
-        """Start with `max_in_flight` credits given to `device`."""
+    def __init__(self, serving: Serving, terms: StreamTerms) -> None:
+        """Start without a connection."""
         self._serving = serving
-        self._device = device
-        self._max_in_flight = max_in_flight
-        self._ledger: StreamLedger[Reply] = StreamLedger(
-            in_order=in_order, max_in_flight=max_in_flight
+        self._terms = terms
+        self._live_view = secrets.token_hex(8) if terms.is_live_view else ""
+        self._ledger: StreamLedger[Reply, pb.StreamReply] = StreamLedger(
+            in_order=terms.in_order,
+            max_in_flight=terms.max_in_flight,
+            resumable=terms.is_resumable,
         )
-        self._tally = StudyTally()
-        self._names: dict[int, FrameNames] = {}
+        self._replies = StreamReplies(serving.identity)
         self._futures: dict[int, concurrent.futures.Future[Answer]] = {}
         self._outbox: deque[tuple[Ticket, Reply]] = deque()
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._refusing: SpinertError | None = None
 
-    async def run(self, context: Any) -> None:
-        """Serve until the client has sent and received everything.
+    @property
+    def is_settled(self) -> bool:
+        """Nothing is in flight, and the client holds every answer."""
+        return self._ledger.is_settled
+
+    @property
+    def received_sequence(self) -> int:
+        """The highest number taken; 0 where frames need none."""
+        return self._ledger.received_sequence
+
+    async def run(self, connection: Connection) -> None:
+        """Serve one connection until the client has sent and received everything.
 
         Raises:
             SpinertError: The one given to `drain`, once all frames are answered.
+            StreamStateError: The connection was `cut`.
         """
-        reader = asyncio.create_task(self._read(context))
+        reader = asyncio.create_task(self._read(connection))
         reader.add_done_callback(lambda _: self._wake.set())
+        writer = asyncio.create_task(self._write(connection, reader))
+        tasks = self._tasks = (reader, writer)
         try:
-            await self._write(context, reader)
+            await asyncio.wait((writer,))
         finally:
-            reader.cancel()
-            for future in tuple(self._futures.values()):
-                future.cancel()
+            for task in tasks:  # of this connection: the next may have begun
+                task.cancel()
+                task.add_done_callback(_retrieved)
+        if writer.cancelled():
+            raise StreamStateError(
+                Reason.STREAM_TAKEN_OVER, "another call has resumed this stream"
+            )
+        writer.result()
+
+    async def cut(self) -> None:
+        """End the connection there is, if any; what it took is complete then."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def drain(self, error: SpinertError) -> None:
         """Refuse frames from now on, and end with `error` when none is in flight."""
         self._refusing = error
         self._wake.set()
 
+    def close(self) -> None:
+        """Withdraw what is in flight: nobody will ask for its answers."""
+        for future in tuple(self._futures.values()):
+            future.cancel()
+
     # ------------------------------------------------------------------ reading
 
-    async def _read(self, context: Any) -> None:
-        while (received := await context.read()) is not grpc.aio.EOF:
-            self._receive(received)
-            while self._ledger.unsent >= 2 * self._max_in_flight:
+    async def _read(self, connection: Connection) -> None:
+        while (received := await connection.context.read()) is not grpc.aio.EOF:
+            self._receive(received, connection)
+            while self._ledger.unsent >= 2 * self._terms.max_in_flight:
                 self._room.clear()
                 await self._room.wait()
 
-    def _receive(self, received: Received) -> None:
+    def _receive(self, received: Received, connection: Connection) -> None:
         if isinstance(received, ReceivedFrame):
-            self._receive_frame(received)
+            if self._ledger.repeats(received.frame.sequence):
+                self._wake.set()
+            else:
+                self._receive_frame(received, connection)
         elif isinstance(received, ProtocolViolation):
             # It may have been a frame, so it counts as one.
             ticket = self._ledger.take("", 0)
-            self._settle(ticket, self._ledger.objection(ticket) or received)
+            self._settle(ticket, self._ledger.excess(ticket) or received)
         else:
             self._receive_other(received)
 
@@ -139,30 +162,41 @@ class StreamSession:
         kind = message.WhichOneof("message")
         if kind == "cancel":
             self._cancel(message.cancel.frame_id)
-        elif kind != "ack":
-            # Ack frees nothing while streams cannot be resumed.
+        elif kind == "ack":
+            self._ledger.acknowledge(message.ack.sequence)
+            self._wake.set()
+        else:
             self._settle(self._ledger.take_notice(), _misplaced(kind))
 
-    def _receive_frame(self, received: ReceivedFrame) -> None:
+    def _receive_frame(self, received: ReceivedFrame, connection: Connection) -> None:
         frame = received.frame
         ticket = self._ledger.take(known_frame_id(frame), frame.sequence)
         if objection := self._ledger.objection(ticket) or self._refusing:
             self._settle(ticket, objection)
             return
         try:
-            request = frame_request_from_wire(
-                frame,
-                received.payload,
-                device=self._device,
-                arrived_s=self._serving.clock(),
-            )
+            request = self._request(received, connection)
             future = self._serving.engine.submit(request)
         except Exception as error:
             self._settle(ticket, error)
             return
-        self._names[ticket.number] = names_from_frame(frame)
+        self._replies.expect(ticket, frame)
         self._futures[ticket.number] = future
         future.add_done_callback(partial(self._hand_over, ticket))
+
+    def _request(self, received: ReceivedFrame, connection: Connection) -> FrameRequest:
+        frame = received.frame
+        if frame.priority == pb.PRIORITY_UNSPECIFIED:
+            frame.priority = self._terms.priority
+        request = frame_request_from_wire(
+            frame,
+            connection.payload_of(received),
+            device=self._terms.device,
+            arrived_s=self._serving.clock(),
+        )
+        if not self._live_view:
+            return request
+        return replace(request, live_view=self._live_view)
 
     def _cancel(self, frame_id: str) -> None:
         ticket = self._ledger.find(frame_id)
@@ -203,21 +237,32 @@ class StreamSession:
 
     # ------------------------------------------------------------------ writing
 
-    async def _write(self, context: Any, reader: asyncio.Task[None]) -> None:
+    async def _write(self, connection: Connection, reader: asyncio.Task[None]) -> None:
+        context = connection.context
+        await context.write(pb.StreamReply(opened=connection.opened))
+        await _give(context, self._ledger.regrant())
+        for message in self._ledger.unacknowledged().values():
+            await context.write(message)
         while True:
             self._wake.clear()
-            while self._outbox:
-                await self._send(context, *self._outbox.popleft())
+            await self._send_all(context)
             if self._has_ended(reader):
                 return
             await self._wake.wait()
 
-    async def _send(self, context: Any, ticket: Ticket, reply: Reply) -> None:
-        await context.write(self._message(ticket, reply))
-        granted = self._ledger.sent(ticket)
-        self._room.set()
-        if granted:
-            await context.write(pb.StreamReply(credit=pb.Credit(frames=granted)))
+    async def _send_all(self, context: Any) -> None:
+        while self._outbox:
+            ticket, reply = self._outbox.popleft()
+            message = self._replies.message(ticket, reply)
+            self._ledger.sending(ticket, message)
+            granted = 0
+            try:
+                await context.write(message)
+            finally:
+                granted = self._ledger.sent(ticket)
+                self._room.set()
+            await _give(context, granted)
+        await _give(context, self._ledger.grant())
 
     def _has_ended(self, reader: asyncio.Task[None]) -> bool:
         if self._outbox or self._ledger.unsent:
@@ -229,36 +274,16 @@ class StreamSession:
             raise self._refusing
         return False
 
-    def _message(self, ticket: Ticket, reply: Reply) -> pb.StreamReply:
-        names = self._names.pop(ticket.number, FrameNames())
-        if isinstance(reply, Refusal):
-            return _frame_error(ticket, reply)
-        try:
-            result = result_with_study(
-                reply, self._serving.identity(), names, self._tally
-            )
-        except Exception as error:
-            return _frame_error(ticket, refusal_from_exception(error))
-        return pb.StreamReply(result=result)
+
+async def _give(context: Any, credits: int) -> None:
+    if credits:
+        await context.write(pb.StreamReply(credit=pb.Credit(frames=credits)))
 
 
-def result_with_study(
-    answer: Answer, identity: Identity, names: FrameNames, tally: StudyTally
-) -> pb.Result:
-    """Build a frame's reply and count it for its study, if it has one."""
-    result = result_from_answer(answer, identity, names)
-    study = tally.add(result.study_uid, names.frame_id, names.sequence, answer.verdict)
-    if study is not None:
-        result.study.CopyFrom(wire_study_from_summary(study))
-    return result
-
-
-def _frame_error(ticket: Ticket, refusal: Refusal) -> pb.StreamReply:
-    return pb.StreamReply(
-        frame_error=frame_error_from_refusal(
-            refusal, frame_id=ticket.frame_id, sequence=ticket.sequence
-        )
-    )
+def _retrieved(task: asyncio.Task[None]) -> None:
+    """Look at how a task ended: what nobody awaits would be logged as lost."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _misplaced(kind: str | None) -> SpinertError:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import numpy as np
@@ -18,6 +19,7 @@ from support.fronts import (
     identity,
     serving_front,
 )
+from support.proxies import cutting_proxy
 
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.client import (
@@ -33,7 +35,7 @@ from spinert.runtime.client import (
 )
 from spinert.runtime.client.errors import failure_from_rpc_error
 from spinert.runtime.config import EngineSettings, ServerSettings, Settings
-from spinert.runtime.errors import Overloaded, Reason, Unavailable, UnsupportedFrame
+from spinert.runtime.errors import Overloaded, Reason, UnsupportedFrame
 from spinert.runtime.server.front import Front
 from spinert.runtime.server.service import limits_from_settings
 from spinert.runtime.server.stream import Serving
@@ -173,6 +175,55 @@ def test_a_frame_over_the_limit_of_the_server_alone_has_the_same_reason():
     error = with_client(script, settings=SMALL)
     assert error.reason == Reason.MESSAGE_TOO_LARGE
     assert error.status is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert f"bytes and {2**20} are allowed: compress it" in error.message
+    assert "server.max_message_mib" in error.message
+
+
+def test_an_answer_over_the_limit_of_the_client_has_the_same_reason():
+    many = answer_with()
+    many = replace(
+        many, verdict=replace(many.verdict, findings=many.verdict.findings * 60_000)
+    )
+
+    async def script(client):
+        with pytest.raises(RequestFailed) as caught:
+            await client.analyze(frame())
+        return caught.value
+
+    error = with_client(script, ScriptedEngine(many), max_message_mib=1)
+    assert error.reason == Reason.MESSAGE_TOO_LARGE
+    assert error.message.startswith("the answer makes a message of ")
+    assert f"bytes and {2**20} are allowed: raise " in error.message
+
+
+def test_a_frame_over_the_limit_that_the_server_told_is_not_sent():
+    async def script(client):
+        await client.server_info()
+        calls = []
+        client._analyze = calls.append
+        with pytest.raises(RequestFailed, match=f"and {2**20} are allowed"):
+            await client.analyze(frame(1000, 1000))
+        return calls
+
+    assert with_client(script, settings=SMALL) == []
+
+
+def test_what_would_be_refused_again_is_sent_once():
+    asked = []
+
+    def refusing(request):
+        asked.append(request)
+        error = Overloaded(Reason.DEADLINE_UNREACHABLE, "allow more time")
+        error.retry_after_ms = 0
+        return error
+
+    async def script(client):
+        with pytest.raises(RequestFailed) as caught:
+            await client.analyze(frame())
+        return caught.value.retry_after_ms
+
+    assert with_client(script, ScriptedEngine(refusing)) == 0
+    assert len(asked) == 1
 
 
 def test_time_is_limited():
@@ -197,16 +248,20 @@ def test_no_server_is_a_failure_without_a_reason():
 
 
 def test_a_server_that_is_not_ready_is_waited_for():
+    settings = ServerSettings(listen="127.0.0.1:0")
+    serving = Serving(engine=ScriptedEngine(), identity=identity, clock=time.monotonic)
+
     async def main():
-        engine = ScriptedEngine()
-        async with serving_front(engine) as front:
-            front.service._refusing = Unavailable(Reason.NOT_READY, "wait")
-            async with AsyncClient(front.address) as client:
-                waiting = asyncio.create_task(client.wait_ready(20))
-                await asyncio.sleep(0.3)
-                assert not waiting.done()
-                front.service._refusing = None
-                return await waiting
+        limits = limits_from_settings(Settings(server=settings))
+        async with (
+            Front(settings, limits) as front,
+            AsyncClient(front.address) as client,
+        ):
+            waiting = asyncio.create_task(client.wait_ready(20))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            await front.serve(serving)
+            return await waiting
 
     assert asyncio.run(main()).bundle_name == "tiny"
 
@@ -288,6 +343,16 @@ def test_frames_are_taken_from_the_source_only_when_they_may_be_sent(asked, most
     with_client(script, engine)
 
 
+@pytest.mark.parametrize("resumable", [False, True])
+def test_no_frame_in_flight_is_no_way_to_stream(resumable):
+    async def script(client):
+        answers = client.stream(several(frame()), max_in_flight=0, resumable=resumable)
+        with pytest.raises(ValueError, match="at least 1"):
+            await anext(answers)
+
+    with_client(script)
+
+
 def test_as_completed_answers_overtake():
     engine = ScriptedEngine(is_held=True)
 
@@ -315,6 +380,24 @@ def test_what_the_source_raises_reaches_the_caller():
     with_client(script)
 
 
+def test_a_server_far_away_is_waited_for():
+    async def main():
+        async with (
+            serving_front(ScriptedEngine()) as front,
+            cutting_proxy(front.address) as proxy,
+            AsyncClient(proxy.address) as client,
+        ):
+            proxy.is_stalled = True
+            answers = asyncio.create_task(collected(client.stream(several(frame()))))
+            while not proxy.connections:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.5)
+            proxy.is_stalled = False
+            return len(await answers), proxy.connections
+
+    assert asyncio.run(main()) == (1, 1)
+
+
 def test_a_stream_that_breaks_says_why():
     async def script(client):
         with pytest.raises(RequestFailed) as caught:
@@ -333,6 +416,16 @@ def test_a_stream_that_ends_while_a_frame_is_written_is_a_server_that_left():
     failure = failure_from_rpc_error(lost)
     assert failure.status is grpc.StatusCode.UNAVAILABLE
     assert "ended the stream" in failure.message
+
+
+def test_a_message_that_is_too_large_once_inflated_is_too_large():
+    refused = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        None,
+        None,
+        "CLIENT: Decompressed message larger than max",
+    )
+    assert failure_from_rpc_error(refused).reason == Reason.MESSAGE_TOO_LARGE
 
 
 @pytest.mark.parametrize("limit", ["max_frames_per_device", "max_frames"])

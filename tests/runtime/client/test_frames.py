@@ -59,7 +59,7 @@ def test_a_file_is_known_by_its_first_bytes(tmp_path, content, kind):
         FrameOptions,
         study_uid=st.text(max_size=5),
         series_uid=st.text(max_size=5),
-        priority=st.sampled_from(Priority),
+        priority=st.sampled_from([None, *Priority]),
         outputs=st.frozensets(st.sampled_from(Output)),
         timeout_ms=st.integers(0, 2**32 - 1),
     ),
@@ -71,7 +71,7 @@ def test_the_bytes_are_those_protobuf_would_write(data, frame_id, sequence, opti
         dicom=data,
         study_uid=options.study_uid,
         series_uid=options.series_uid,
-        priority=options.priority.value,
+        priority=options.priority.value if options.priority else 0,
         outputs=sorted(output.value for output in options.outputs),
         timeout_ms=options.timeout_ms,
     )

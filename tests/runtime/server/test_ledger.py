@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,12 @@ def taken(ledger, frame_id="", sequence=0):
 
 def finished(ledger, ticket):
     """Settle and send; return the credits granted."""
-    return sum(ledger.sent(t) for t, _ in ledger.settle(ticket, "done"))
+    return sum(sent(ledger, t) for t, _ in ledger.settle(ticket, "done"))
+
+
+def sent(ledger, ticket):
+    ledger.sending(ticket, "done")
+    return ledger.sent(ticket)
 
 
 def test_a_frame_beyond_the_credit_is_refused():
@@ -57,6 +63,21 @@ def test_as_completed_replies_do_not_wait():
     ledger = ledger_of(in_order=False)
     _, b = (ledger.take(x, 0) for x in "ab")
     assert ledger.settle(b, "B") == [(b, "B")]
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+def test_an_id_is_free_from_the_moment_that_the_client_may_hold_the_answer(resumable):
+    ledger = StreamLedger(in_order=True, max_in_flight=4, resumable=resumable)
+    first, _ = taken(ledger, "a", 1)
+    second, _ = taken(ledger, "b", 2)
+    assert ledger.settle(second, "B") == []
+    assert taken(ledger, "b", 3)[1].reason is Reason.DUPLICATE_FRAME_ID
+    ledger.settle(first, "A")
+    ledger.sending(first, "A")
+    again, objection = taken(ledger, "a", 4)
+    assert objection is None
+    ledger.sent(first)
+    assert ledger.find("a") is again
 
 
 def test_an_id_in_flight_is_a_duplicate_until_its_reply_is_sent():

@@ -19,6 +19,7 @@ from spinert.runtime.errors import (
     DeadlineExceeded,
     Overloaded,
     Reason,
+    Unavailable,
     UnsupportedFrame,
 )
 from spinert.runtime.frame import Priority
@@ -202,19 +203,28 @@ def test_identifiers_may_be_as_long_as_the_contract_says():
     assert analyze(pb.AnalyzeRequest(frame=frame, device="d" * 64)).result.frame_id
 
 
-def test_bytes_that_are_no_message_are_refused():
+@pytest.mark.parametrize(
+    "method", ["Analyze", "GetServerInfo", "RegisterRegion", "UnregisterRegion"]
+)
+def test_bytes_that_are_no_message_are_refused(method):
     async def main():
         async with (
             serving_front(ScriptedEngine()) as front,
             grpc.aio.insecure_channel(front.address) as channel,
         ):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await channel.unary_unary(f"/{SERVICE}/Analyze")(b"\xff\xff")
+                await channel.unary_unary(f"/{SERVICE}/{method}")(b"\xff\xff")
             return caught.value
 
     error = asyncio.run(main())
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert error_info(error).reason == Reason.MALFORMED_MESSAGE
+    assert error.details().startswith(f"not a {method}Request of package spinert.v1")
+
+
+def pointless(error):
+    error.retry_after_ms = 0
+    return error
 
 
 ERRORS = [
@@ -222,30 +232,48 @@ ERRORS = [
         UnsupportedFrame(Reason.COLOUR_IMAGE, "send it in grey"),
         grpc.StatusCode.INVALID_ARGUMENT,
         None,
+        None,
     ),
     (
         DeadlineExceeded(Reason.DEADLINE_EXCEEDED, "too late"),
         grpc.StatusCode.DEADLINE_EXCEEDED,
+        None,
         None,
     ),
     (
         Overloaded(Reason.QUEUE_FULL, "try later"),
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "100",
+        "100",
+    ),
+    (
+        pointless(Overloaded(Reason.DEADLINE_UNREACHABLE, "allow more time")),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        None,
+        "-1",
+    ),
+    (
+        pointless(Unavailable(Reason.NOT_READY, "ended")),
+        grpc.StatusCode.UNAVAILABLE,
+        None,
+        "-1",
     ),
 ]
 
 
-@pytest.mark.parametrize(("cause", "code", "retry_ms"), ERRORS)
+@pytest.mark.parametrize(("cause", "code", "retry_ms", "pushback_ms"), ERRORS)
 @pytest.mark.parametrize("at", ["outcome", "refusal"])
-def test_an_error_of_ours_is_a_status_with_a_reason(cause, code, retry_ms, at):
+def test_an_error_of_ours_is_a_status_with_a_reason(
+    cause, code, retry_ms, pushback_ms, at
+):
     engine = ScriptedEngine(**{at: cause})
     error = analyze(pb.AnalyzeRequest(frame=raw_frame()), engine)
     assert (error.code(), error.details()) == (code, cause.message)
     info = error_info(error)
     assert info.reason == cause.reason
     assert info.metadata.get("retry_after_ms") == retry_ms
-    assert dict(error.trailing_metadata()).get("grpc-retry-pushback-ms") == retry_ms
+    trailers = dict(error.trailing_metadata())
+    assert trailers.get("grpc-retry-pushback-ms") == pushback_ms
 
 
 def test_a_bug_is_internal_and_keeps_its_text_to_itself():

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.errors import ProtocolViolation, Reason
 from spinert.runtime.server import wire
+from spinert.runtime.server.large_fields import MIN_VIEW_BYTES
 
-BIG = b"\x07" * wire.MIN_VIEW_BYTES
+BIG = b"\x07" * MIN_VIEW_BYTES
 
 
 def varint(value):
@@ -121,7 +122,7 @@ def same(received, frame):
 
 
 @pytest.mark.usefixtures("no_size_limit")
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(envelopes(2, st.builds(field, st.just(1), st.just(b"\x0a\x01d"))))
 def test_a_stream_request_reads_as_protobuf_reads_it(message):
     parsed = wire.stream_request_from_bytes(message)
@@ -137,7 +138,7 @@ def test_a_stream_request_reads_as_protobuf_reads_it(message):
 
 
 @pytest.mark.usefixtures("no_size_limit")
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(envelopes(1, st.builds(field, st.just(2), st.just(b"dev"))))
 def test_an_analyze_request_reads_as_protobuf_reads_it(message):
     parsed = wire.analyze_from_bytes(message)
@@ -194,8 +195,8 @@ class CountingBytes(bytes):
         return super().__getitem__(key)
 
 
-MANY_FIELDS = field(15, 0) * (wire.MIN_VIEW_BYTES // 2)
-ENDLESS_VARINT = varint(15 << 3) + b"\x80" * wire.MIN_VIEW_BYTES
+MANY_FIELDS = field(15, 0) * (MIN_VIEW_BYTES // 2)
+ENDLESS_VARINT = varint(15 << 3) + b"\x80" * MIN_VIEW_BYTES
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, version 2: the same engine for tools that speak it."""
