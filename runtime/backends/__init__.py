@@ -47,7 +47,8 @@ class BackendOptions:
     threads: int = 0
     """Threads one network may use; 0: all cores of this machine."""
     precision: str = ""
-    """Of the graphs to run: "fp32" or "fp16"; empty: the backend's own choice."""
+    """Of the graphs to run: "fp32" or "fp16"; "bf16": the FP32 graph, computed in
+    bfloat16; empty: the backend's own choice."""
     max_batch: int = 8
     """Largest batch that `run` will be given; what engines are built for."""
     cache_dir: Path | None = None
@@ -56,6 +57,10 @@ class BackendOptions:
     """How engines are compiled."""
     cuda_graphs: bool = True
     """Launch shapes that come back as one CUDA graph each, where the backend can."""
+    device_preprocessing: bool = False
+    """Make network inputs on the device; refused by a backend that cannot."""
+    device_images_mib: int = 512
+    """Memory of the frames on the device while inputs are made there."""
     progress: Progress = _silent
     """Told what is being built and how far it is."""
 
@@ -72,6 +77,8 @@ class Capabilities:
     """Of one network: how sums are split, and so their rounding; 0: none to split."""
     concurrent_networks: bool
     """Different networks may run at once from different threads."""
+    prepares_on_device: bool = False
+    """It is a `spinert.runtime.backends.on_device.PreparingBackend`, set to be used."""
     concurrent_batches: int = 1
     """Batches of one network that may be in `run` at once, in a thread each."""
     operators: tuple[str, ...] = ()
@@ -153,8 +160,9 @@ class CompiledBackend(Protocol):
 BACKENDS = {
     "onnxruntime": "spinert.runtime.backends.onnxruntime:OnnxRuntimeBackend",
     "onnxruntime-cuda": "spinert.runtime.backends.onnxruntime_cuda:CudaBackend",
-    "tensorrt": "spinert.runtime.backends.tensorrt:tensorrt_backend",
-    "tensorrt-rtx": "spinert.runtime.backends.tensorrt:tensorrt_rtx_backend",
+    "openvino": "spinert.runtime.backends.openvino:OpenVinoBackend",
+    "tensorrt": "spinert.runtime.backends.tensorrt_opening:tensorrt_backend",
+    "tensorrt-rtx": "spinert.runtime.backends.tensorrt_opening:tensorrt_rtx_backend",
     "fake": "spinert.runtime.backends.fake:FakeBackend",
 }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from spinert.proto import bundle_pb2 as pb
+from spinert.proto.agreement import BF16, FP16, FP32
 from spinert.runtime.errors import BackendUnavailable, Reason
 
 __all__ = ["EVERY_STANDARD_OPERATOR", "Form", "chosen_form"]
@@ -39,14 +40,15 @@ def chosen_form(
     Args:
         role: The network's name in the bundle, for messages.
         network: What the bundle says of it.
-        precision: "fp32" or "fp16".
+        precision: "fp32" or "fp16"; or "bf16", which is the fp32 graph, computed in
+            bfloat16 and judged by the tolerances of the fp16 one.
         operators: The special operators that the backend runs, or
             `EVERY_STANDARD_OPERATOR`.
 
     Raises:
         BackendUnavailable: The bundle has no such graph; says how to get one.
     """
-    forms = [form for form in _forms(network) if form.precision == precision]
+    forms = [form for form in _all_forms(network) if form.precision == precision]
     runnable = [form for form in forms if not _lacking(form, operators)]
     if runnable:
         return max(runnable, key=lambda form: len(form.operators))
@@ -74,6 +76,16 @@ def _forms(network: pb.Network) -> Iterator[Form]:
         )
 
 
+def _all_forms(network: pb.Network) -> Iterator[Form]:
+    """Yield the graphs of the bundle, and those that rounding makes of them."""
+    forms = list(_forms(network))
+    yield from forms
+    halves = [form.parity for form in forms if form.precision == FP16]
+    for form in forms:
+        if form.precision == FP32 and halves:
+            yield replace(form, precision=BF16, parity=halves[0])
+
+
 def _lacking(form: Form, operators: Collection[str]) -> set[str]:
     if EVERY_STANDARD_OPERATOR in operators:
         return set()
@@ -82,8 +94,10 @@ def _lacking(form: Form, operators: Collection[str]) -> set[str]:
 
 def _missing(role: str, network: pb.Network, precision: str) -> str:
     present = ", ".join(sorted({form.precision for form in _forms(network)}))
+    what = "fp16 graph, whose tolerances bf16 is judged by"
+    wanted = what if precision == BF16 else f"{precision} graph"
     return (
-        f"network {role!r} has no {precision} graph, only {present}: export with "
+        f"network {role!r} has no {wanted}, only {present}: export with "
         f'precisions = ["fp32", "fp16"], or configure another precision'
     )
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import Any, Final
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Arrays, BackendOptions, Capabilities
+from spinert.runtime.backends.failures import network_failures
 from spinert.runtime.backends.forms import EVERY_STANDARD_OPERATOR
+from spinert.runtime.backends.ort_profile import layer_times_from_events, traced_runs
 from spinert.runtime.backends.ort_session import checked_session, session_options
-from spinert.runtime.errors import BackendError, BackendUnavailable, Reason
+from spinert.runtime.backends.profiled import LayerTime
+from spinert.runtime.errors import BackendUnavailable, Reason
 
 __all__ = ["OnnxRuntimeBackend"]
 
-logger = logging.getLogger(__name__)
-
+_NAME: Final = "onnxruntime"
 _PROVIDER: Final = "CPUExecutionProvider"
 _DEFAULT_PRECISION: Final = "fp32"
 
@@ -52,13 +53,14 @@ class OnnxRuntimeBackend:
         self._precision = options.precision or _DEFAULT_PRECISION
         self._threads = options.threads or len(os.sched_getaffinity(0))
         self._sessions: dict[str, Any] = {}
+        self._files: dict[str, Path] = {}
         self._outputs: dict[str, list[str]] = {}
 
     @property
     def capabilities(self) -> Capabilities:
         """Describe the installed ONNX Runtime."""
         return Capabilities(
-            name="onnxruntime",
+            name=_NAME,
             version=self._ort.__version__,
             precision=self._precision,
             device="cpu",
@@ -78,6 +80,7 @@ class OnnxRuntimeBackend:
             self._ort, role, onnx, network, self._options(), [_PROVIDER]
         )
         self._sessions[role] = session
+        self._files[role] = onnx
         self._outputs[role] = [output.name for output in session.get_outputs()]
 
     def run(self, role: str, inputs: Arrays) -> Arrays:
@@ -86,24 +89,29 @@ class OnnxRuntimeBackend:
         Raises:
             BackendError: The network is not loaded, or failed.
         """
-        if role not in self._sessions:
-            raise BackendError(
-                Reason.NETWORK_FAILED, f"network {role!r} is not loaded; load it first"
-            )
-        names = self._outputs[role]
-        try:
+        with network_failures(_NAME, role, self._sessions):
+            names = self._outputs[role]
             values = self._sessions[role].run(names, dict(inputs))
-        except Exception as error:
-            logger.exception("onnxruntime failed on network %s", role)
-            raise BackendError(
-                Reason.NETWORK_FAILED,
-                f"network {role!r} failed; run `spinert verify` on the bundle",
-            ) from error
         return dict(zip(names, values, strict=True))
+
+    def layer_times(
+        self, role: str, inputs: Arrays, runs: int
+    ) -> tuple[LayerTime, ...]:
+        """Measure the operators in a session of their own; see `ProfiledBackend`.
+
+        Raises:
+            BackendError: The network is not loaded, or failed.
+        """
+        with network_failures(_NAME, role, self._sessions):
+            events = traced_runs(
+                self._ort, self._files[role], self._options(), inputs, 1 + runs
+            )
+        return layer_times_from_events(events)
 
     def close(self) -> None:
         """Drop the sessions."""
         self._sessions.clear()
+        self._files.clear()
         self._outputs.clear()
 
     def _options(self) -> Any:

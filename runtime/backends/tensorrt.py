@@ -6,69 +6,48 @@ the engines (spinert.runtime.compiled); spinert.runtime.tensor_rt runs them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy.typing as npt
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.backends import Arrays, BackendOptions, Capabilities
+from spinert.runtime.backends.on_device import CountedImage, PlacedImage
 from spinert.runtime.backends.onnx_scan import refuse_external_data
-from spinert.runtime.compiled.cache import EngineCache
-from spinert.runtime.compiled.flavour import Flavour, load_flavour
-from spinert.runtime.compiled.gpu import gpu_of_this_machine
-from spinert.runtime.compiled.key import target_for
-from spinert.runtime.compiled.obtaining import (
-    Obtained,
-    Source,
-    key_for,
-    obtained_engine,
-)
-from spinert.runtime.compiled.obtaining import (
-    options_from_settings as compile_options_from_settings,
-)
+from spinert.runtime.backends.profiled import LayerTime
+from spinert.runtime.compiled.flavour import Flavour
+from spinert.runtime.compiled.obtaining import Obtained, Source
 from spinert.runtime.device import Device
-from spinert.runtime.device.pycuda import open_pycuda_device
+from spinert.runtime.device_input.preparing import (
+    Preparing,
+    opened_preparing,
+    require_preparable,
+)
 from spinert.runtime.errors import (
     BackendError,
     BackendUnavailable,
     DeviceLost,
     Reason,
 )
+from spinert.runtime.image import Stored
 from spinert.runtime.tensor_rt.engine import LoadedEngine, engine_from_plan, refit
 from spinert.runtime.tensor_rt.jit_cache import JitCache
 from spinert.runtime.tensor_rt.lifetime import nothing_kept_by_errors
 from spinert.runtime.tensor_rt.runner import SLOTS, Runner
 
-__all__ = ["Obtain", "TensorRtBackend", "tensorrt_backend", "tensorrt_rtx_backend"]
+__all__ = ["DEFAULT_PRECISION", "Obtain", "TensorRtBackend"]
 
-_DEFAULT_PRECISION: Final = "fp16"
+DEFAULT_PRECISION: Final = "fp16"
 _MAX_GRAPHS: Final = 64
 """CUDA graphs of one network, over all batch sizes, image sizes and slots: all batch
 sizes of a fixed canvas, or the sizes that come most with a shortest edge."""
 
 Obtain = Callable[[Source], Obtained]
 """Returns the engine of a graph from the cache, building it where it is missing."""
-
-
-def tensorrt_backend(options: BackendOptions) -> TensorRtBackend:
-    """Open the first GPU for TensorRT 10 or 11.
-
-    Raises:
-        BackendUnavailable: No GPU, or TensorRT or PyCUDA is not installed.
-    """
-    return _opened("tensorrt", options)
-
-
-def tensorrt_rtx_backend(options: BackendOptions) -> TensorRtBackend:
-    """Open the first GPU for TensorRT-RTX.
-
-    Raises:
-        BackendUnavailable: No GPU, one that TensorRT-RTX does not run on, or
-            TensorRT-RTX or PyCUDA is not installed.
-    """
-    return _opened("tensorrt-rtx", options)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,8 +80,11 @@ class TensorRtBackend:
             flavour: What compiled the engines, and runs them.
             device: Where they run; closed by `close`.
             obtain: Where engines come from.
+
+        Raises:
+            BackendUnavailable: Inputs are to be made on the device, and cannot.
         """
-        self._precision = options.precision or _DEFAULT_PRECISION
+        self._precision = options.precision or DEFAULT_PRECISION
         self._captures = options.cuda_graphs and device.captures_graphs
         self._max_graphs = _MAX_GRAPHS if options.cuda_graphs else 0
         self._flavour = flavour
@@ -111,6 +93,14 @@ class TensorRtBackend:
         self._jit: list[JitCache] = []
         self._runners: dict[str, Runner] = {}
         self._engines: dict[str, _Origin] = {}
+        self._preparing: Preparing | None = None
+        if options.device_preprocessing:
+            try:
+                with device.current(), nothing_kept_by_errors():
+                    self._preparing = opened_preparing(device, options)
+            except BaseException:
+                device.close()
+                raise
 
     @property
     def capabilities(self) -> Capabilities:
@@ -125,7 +115,8 @@ class TensorRtBackend:
             concurrent_networks=True,
             concurrent_batches=SLOTS,
             operators=self._flavour.product.operators,
-            variant="CUDA graphs" if self._captures else "",
+            variant=", ".join(self._variants()),
+            prepares_on_device=self._preparing is not None,
         )
 
     @property
@@ -147,6 +138,8 @@ class TensorRtBackend:
             DeviceLost: The GPU died.
         """
         refuse_external_data(onnx)
+        if self._preparing is not None:
+            require_preparable(role, network.input)
         source = Source(
             role=role, onnx=onnx, precision=self._precision, network=network
         )
@@ -161,12 +154,52 @@ class TensorRtBackend:
             BackendError: The network is not loaded, or failed.
             DeviceLost: The GPU died, now or before.
         """
-        runner = self._runners.get(role)
-        if runner is None:
+        return self._runner_of(role).run(inputs)
+
+    def uploading(self, pixels: Stored) -> AbstractContextManager[CountedImage]:
+        """Upload a frame and count its values; see `PreparingBackend`.
+
+        Raises:
+            BackendError: The device failed, or inputs are not made on it.
+            DeviceLost: The GPU died, now or before.
+        """
+        if self._preparing is None:
             raise BackendError(
-                Reason.NETWORK_FAILED, f"network {role!r} is not loaded; load it first"
+                Reason.NETWORK_FAILED,
+                "inputs are not made on the device; set backend.device_preprocessing",
             )
-        return runner.run(inputs)
+        return self._preparing.uploads.uploading(pixels)
+
+    def run_images(
+        self, role: str, images: Sequence[PlacedImage], others: Arrays
+    ) -> Arrays:
+        """Run one batch of frames on the device; see `PreparingBackend`.
+
+        Raises:
+            BackendError: The network is not loaded, or failed.
+            DeviceLost: The GPU died, now or before.
+        """
+        return self._runner_of(role).run_images(images, others)
+
+    def input_of(self, role: str, images: Sequence[PlacedImage]) -> npt.NDArray[Any]:
+        """Return the input that is made of `images`; see `PreparingBackend`.
+
+        Raises:
+            BackendError: The network is not loaded, or the device failed.
+            DeviceLost: The GPU died, now or before.
+        """
+        return self._runner_of(role).input_of(images)
+
+    def layer_times(
+        self, role: str, inputs: Arrays, runs: int
+    ) -> tuple[LayerTime, ...]:
+        """Measure the layers as they were fused; see `ProfiledBackend`.
+
+        Raises:
+            BackendError: The network is not loaded, or cannot be profiled.
+            DeviceLost: The GPU died, now or before.
+        """
+        return self._runner_of(role).layer_times(inputs, runs)
 
     def close(self) -> None:
         """Keep the kernels made here, free all memory, let go of the device."""
@@ -176,12 +209,29 @@ class TensorRtBackend:
             stack.callback(self._device.close)
             with suppress(DeviceLost):
                 stack.enter_context(self._device.current())
+            if self._preparing is not None:
+                stack.callback(self._preparing.close)
+                self._preparing = None
             for runner in runners.values():
                 stack.callback(runner.close)
             with suppress(DeviceLost), self._device.current():
                 for jit in kernels:
                     jit.save()
         self._engines.clear()
+
+    def _variants(self) -> Iterator[str]:
+        if self._captures:
+            yield "CUDA graphs"
+        if self._preparing is not None:
+            yield "device preprocessing"
+
+    def _runner_of(self, role: str) -> Runner:
+        runner = self._runners.get(role)
+        if runner is None:
+            raise BackendError(
+                Reason.NETWORK_FAILED, f"network {role!r} is not loaded; load it first"
+            )
+        return runner
 
     def _load(self, source: Source) -> None:
         role, obtained = source.role, self._obtain(source)
@@ -198,32 +248,11 @@ class TensorRtBackend:
 
     def _runner(self, engine: LoadedEngine) -> Runner:
         try:
-            return Runner(self._device, engine, self._max_graphs)
+            kernels = self._preparing.kernels if self._preparing else None
+            return Runner(self._device, engine, self._max_graphs, kernels)
         except BackendError as error:
             self._device.check()
             raise BackendUnavailable(
                 Reason.BACKEND_UNAVAILABLE,
                 f"network {engine.role!r} cannot be set up on the GPU: {error.message}",
             ) from error
-
-
-def _opened(product: str, options: BackendOptions) -> TensorRtBackend:
-    flavour = load_flavour(product)
-    engines = options.engines
-    if options.cache_dir is None:
-        raise BackendUnavailable(
-            Reason.BACKEND_UNAVAILABLE,
-            f"{flavour} keeps engines on disk and this user has no home: set "
-            "engines.cache_dir to a directory",
-        )
-    # Refuses a GPU that the flavour does not run on, before anything is set up.
-    target = target_for(flavour, gpu_of_this_machine(), bind_to_gpu=engines.bind_to_gpu)
-    compile_options = compile_options_from_settings(engines, options.max_batch)
-    cache = EngineCache(options.cache_dir)
-
-    def obtain(source: Source) -> Obtained:
-        key = key_for(source, flavour, target, compile_options)
-        return obtained_engine(source, flavour, key, cache, options.progress)
-
-    device = open_pycuda_device()
-    return TensorRtBackend(options, flavour=flavour, device=device, obtain=obtain)

@@ -27,12 +27,12 @@ from spinert.runtime.errors import (
     SpinertError,
     UnsupportedFrame,
 )
+from spinert.runtime.file_kind import JPEG_BEGIN, PNG_BEGIN
 from spinert.runtime.frame import Buffer
 from spinert.runtime.image import Image, Note, Photometric
 
 __all__ = ["image_from_encoded"]
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PNG_COLOUR = (2, 6)
 _ORIENTATION = 0x0112
 
@@ -68,9 +68,9 @@ def image_from_encoded(data: Buffer, settings: DecodeSettings) -> Image:
 
 def _image(data: Buffer, settings: DecodeSettings) -> Image:
     notes = {Note.SPACING_MISSING}
-    if bytes(data[:8]) == _PNG:
+    if data[: len(PNG_BEGIN)] == PNG_BEGIN:
         header, names = _png_header(data), ["PNG"]
-    elif bytes(data[:3]) == _JPEG:
+    elif data[: len(JPEG_BEGIN)] == JPEG_BEGIN:
         header, names = _jpeg_header(data), ["JPEG"]
         notes.add(Note.LOSSY_COMPRESSION)
     else:

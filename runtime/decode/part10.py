@@ -12,10 +12,10 @@ import zlib
 
 from spinert.runtime.decode.transfer_syntax import TRANSFER_SYNTAXES, TransferSyntax
 from spinert.runtime.errors import MalformedFrame, Reason, UnsupportedFrame
+from spinert.runtime.file_kind import FILE_HEAD_BYTES, FileKind, file_kind_of
 
 __all__ = ["Inflater", "transfer_syntax_from_file"]
 
-_PREAMBLE = 128
 _TRANSFER_SYNTAX_UID = 0x0010
 _LONG_VRS = (b"OB", b"UN")
 """The VRs with a 32-bit length that File Meta Information uses."""
@@ -30,9 +30,9 @@ def transfer_syntax_from_file(data: memoryview) -> tuple[TransferSyntax, int]:
         MalformedFrame: MALFORMED_DICOM, no Part 10 file.
         UnsupportedFrame: TRANSFER_SYNTAX_UNSUPPORTED.
     """
-    if bytes(data[_PREAMBLE : _PREAMBLE + 4]) != b"DICM":
+    if file_kind_of(data[:FILE_HEAD_BYTES]) is not FileKind.DICOM:
         raise _malformed("there is no DICM prefix after 128 bytes")
-    uid, at = b"", _PREAMBLE + 4
+    uid, at = b"", FILE_HEAD_BYTES
     for _ in range(_MAX_META_ELEMENTS):
         number, start, end = _meta_element(data, at)
         if number is None:

@@ -24,7 +24,7 @@ from spinert.runtime.errors import (
     SetupError,
     Unavailable,
 )
-from spinert.runtime.frame import Buffer, DicomFrame, EncodedFrame
+from spinert.runtime.frame import Buffer, DicomFrame, EncodedFrame, bytes_of
 from spinert.runtime.image import Image
 
 __all__ = ["DecodeProcess", "WorkerLost"]
@@ -110,12 +110,14 @@ class DecodeProcess:
             Unavailable: This process is short of memory or open files.
             WorkerLost: The worker ended before; the process is closed.
         """
-        if not content.data:
+        data = bytes_of(content.data)
+        if not data:
             raise MalformedFrame(Reason.EMPTY_FRAME, "the frame has no bytes")
+        is_dicom = isinstance(content, DicomFrame)
         timeout_s = self._settings.timeout_s
         deadline_s = time.monotonic() + timeout_s
         try:
-            self._request(content)
+            self._request("dicom" if is_dicom else "encoded", data)
             self._socket.settimeout(max(0.001, deadline_s - time.monotonic()))
             reply, fds, flags, _ = socket.recv_fds(
                 self._socket, wire.MAX_MESSAGE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
@@ -134,7 +136,7 @@ class DecodeProcess:
             raise WorkerLost from None
         if flags & socket.MSG_CTRUNC and not fds:
             raise _short()  # there was no room for the descriptor of the image
-        return self._image(reply, fds, content.data)
+        return self._image(reply, fds, data)
 
     def close(self) -> None:
         """End the process at once; calling twice is harmless."""
@@ -142,11 +144,10 @@ class DecodeProcess:
         self._process.kill()
         self._process.wait()
 
-    def _request(self, content: DicomFrame | EncodedFrame) -> None:
-        kind = "dicom" if isinstance(content, DicomFrame) else "encoded"
+    def _request(self, kind: str, data: Buffer) -> None:
         memory = os.memfd_create("spinert-frame", os.MFD_CLOEXEC)
         try:
-            rest = memoryview(content.data).cast("B")
+            rest = memoryview(data).cast("B")
             while rest:
                 rest = rest[os.write(memory, rest) :]
             request = json.dumps({"kind": kind}).encode()

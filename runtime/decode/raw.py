@@ -10,7 +10,7 @@ from spinert.runtime.config import DecodeSettings
 from spinert.runtime.decode.gate import PixelLayout, refuse_costly
 from spinert.runtime.decode.stored import spacing_notes, stored_from_words
 from spinert.runtime.errors import MalformedFrame, Reason, UnsupportedFrame
-from spinert.runtime.frame import RawFrame
+from spinert.runtime.frame import RawFrame, bytes_of, size_of
 from spinert.runtime.image import Image, Rescale, Spacing, VoiFunction, Window
 
 __all__ = ["image_from_raw", "is_valid_rescale", "is_valid_window"]
@@ -28,6 +28,7 @@ def image_from_raw(frame: RawFrame, settings: DecodeSettings) -> Image:
         FrameTooCostly: DIMENSIONS_OUT_OF_RANGE or DECOMPRESSION_BOMB.
         MalformedFrame: PIXEL_DATA_MISSING, PIXEL_DATA_LENGTH, or
             MALFORMED_RAW_IMAGE for a window or rescale without meaning.
+        SpinertError: The pixels were lent, and are gone.
     """
     if not 1 <= frame.bits_stored <= 16:
         raise UnsupportedFrame(
@@ -42,11 +43,11 @@ def image_from_raw(frame: RawFrame, settings: DecodeSettings) -> Image:
         is_signed=frame.is_signed,
     )
     refuse_costly(layout, settings)
-    _refuse_wrong_length(len(frame.data), layout)
+    _refuse_wrong_length(size_of(frame.data), layout)
     _refuse_meaningless(frame)
     spacing = frame.spacing if frame.spacing and _is_size(frame.spacing) else None
     word = np.uint8 if layout.bits_allocated == 8 else np.dtype("<u2")
-    words = np.frombuffer(frame.data, word).reshape(frame.rows, frame.columns)
+    words = np.frombuffer(bytes_of(frame.data), word).reshape(frame.rows, frame.columns)
     return Image(
         pixels=stored_from_words(
             words, bits_stored=frame.bits_stored, is_signed=frame.is_signed

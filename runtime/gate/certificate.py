@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from spinert import __version__
 from spinert.runtime.backends import Backend, Capabilities, CompiledBackend
+from spinert.runtime.backends.precision import precision_text
 from spinert.runtime.bundle import LoadedBundle
 from spinert.runtime.compiled.trust import own_directory, read_own_file
 from spinert.runtime.engine.switch import engine_key
@@ -200,9 +201,11 @@ def _recomputed_by(bundle: LoadedBundle, role: str) -> str:
 
 
 def _content(key: CertificateKey, gates: Sequence[NetworkGate]) -> bytes:
+    told = key.capabilities
     content = {
         "format": 1,
         "key": key.as_json(),
+        "precision_text": precision_text(told.name, told.precision),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "batch_sizes": sorted({size for gate in gates for size in gate.batch_sizes}),
         "gates": [asdict(gate) for gate in gates],

@@ -17,7 +17,13 @@ from spinert.runtime.engine.prepare import NetworkTensor, prepared_from_image
 from spinert.runtime.errors import BundleError, Reason
 from spinert.runtime.image import Image, Photometric
 
-__all__ = ["GoldenCase", "golden_cases", "smallest_frame"]
+__all__ = [
+    "GoldenCase",
+    "golden_cases",
+    "golden_image",
+    "require_same_input",
+    "smallest_frame",
+]
 
 # What NumPy raises for a file that is not an archive of plain arrays.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile)
@@ -46,10 +52,10 @@ def golden_cases(
         raise _failed("the bundle has no golden frames; export it again")
     cases: dict[str, list[GoldenCase]] = {}
     for frame in frames:
-        image = _image(bundle, frame)
+        image = golden_image(bundle, frame)
         inputs = prepared_from_image(image, bundle.spec, sorted(frame.networks)).inputs
         for role, stored in frame.networks.items():
-            _require_same_input(role, frame.name, stored, inputs[role])
+            require_same_input(role, frame.name, stored, inputs[role])
             case = GoldenCase(
                 frame=frame.name,
                 tensor=inputs[role],
@@ -71,19 +77,34 @@ def smallest_frame(bundle: LoadedBundle) -> list[pb.GoldenFrame]:
     return frames[:1]
 
 
-def _require_same_input(
-    role: str, frame: str, stored: pb.GoldenCase, tensor: NetworkTensor
+def require_same_input(
+    role: str,
+    frame: str,
+    stored: pb.GoldenCase,
+    tensor: NetworkTensor,
+    *,
+    where: str = "this machine's preprocessing",
 ) -> None:
+    """Do nothing if `tensor` is the input that the export made of golden `frame`.
+
+    Raises:
+        BundleError: GOLDEN_SET_FAILED: it is another; `where` made it.
+    """
     digest = hashlib.sha256(tensor.pixels.tobytes()).hexdigest()
     size = stored.height, stored.width
     if tensor.size != size or digest != stored.input_sha256:
         raise _failed(
-            f"network {role!r}, frame {frame!r}: this machine's preprocessing makes "
-            "another input than the export did"
+            f"network {role!r}, frame {frame!r}: {where} makes another input than the "
+            "export did"
         )
 
 
-def _image(bundle: LoadedBundle, frame: pb.GoldenFrame) -> Image:
+def golden_image(bundle: LoadedBundle, frame: pb.GoldenFrame) -> Image:
+    """Read the pixels of a golden frame.
+
+    Raises:
+        BundleError: BUNDLE_INVALID: they cannot be read.
+    """
     try:
         with PillowImage.open(bundle.directory / frame.image, formats=["PNG"]) as png:
             stored = np.asarray(png).astype(np.uint16)

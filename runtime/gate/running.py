@@ -22,6 +22,7 @@ from spinert.runtime.engine.outputs import (
 from spinert.runtime.engine.prepare import NetworkTensor
 from spinert.runtime.errors import BackendError, BundleError, Reason
 from spinert.runtime.gate.batches import GoldenBatch, gate_batches
+from spinert.runtime.gate.device_inputs import require_device_inputs
 from spinert.runtime.gate.golden_set import (
     GoldenCase,
     golden_cases,
@@ -92,6 +93,7 @@ def _run(
     progress: Progress,
 ) -> GateReport:
     cases = golden_cases(bundle, frames)
+    require_device_inputs(bundle, backend, frames)
     roles = sorted(bundle.spec.networks)
     gates: list[NetworkGate] = []
     for number, role in enumerate(roles):

@@ -10,8 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from spinert.proto.agreement import FP16, FP32
 from spinert.runtime.backends import Progress
 from spinert.runtime.backends.forms import chosen_form
+from spinert.runtime.backends.tensorrt import DEFAULT_PRECISION
 from spinert.runtime.bundle import LoadedBundle, load_bundle
 from spinert.runtime.compiled.cache import EngineCache
 from spinert.runtime.compiled.flavour import Flavour, load_flavour
@@ -30,6 +32,7 @@ from spinert.runtime.compiled.obtaining import (
 )
 from spinert.runtime.compiled.settings import EnginesSettings
 from spinert.runtime.config import Settings
+from spinert.runtime.errors import ConfigError, Reason
 from spinert.runtime.report.progress import stage_progress
 
 __all__ = [
@@ -66,7 +69,7 @@ class BuildFlags:
     target: str
     sm: str | None = None
     max_batch: int | None = None
-    precision: str = "fp16"
+    precision: str | None = None
     optimization_level: int | None = None
     strip_weights: bool = False
     cache: Path | None = None
@@ -99,7 +102,8 @@ def order_from_flags(flags: BuildFlags, settings: Settings) -> BuildOrder:
     """Return what to build: the settings of the server, with what flags override.
 
     Raises:
-        ConfigError: A flag is out of range.
+        ConfigError: A flag is out of range, or the settings ask for a precision that
+            no engine has.
     """
     engines = settings.engines
     level = flags.optimization_level
@@ -115,7 +119,7 @@ def order_from_flags(flags: BuildFlags, settings: Settings) -> BuildOrder:
         bundle=flags.bundle,
         flavour=flags.target,
         sms=tuple(dict.fromkeys(sm for sm in sms if sm)),
-        precision=flags.precision,
+        precision=_precision(flags, settings),
         max_batch=flags.max_batch or settings.engine.max_batch,
         settings=overridden,
     )
@@ -174,6 +178,17 @@ def engines_table(engines: Sequence[BuiltEngine]) -> Table:
 def json_from_engines(engines: Sequence[BuiltEngine]) -> str:
     """Return the same as one JSON object."""
     return json.dumps({"engines": [asdict(engine) for engine in engines]}, indent=2)
+
+
+def _precision(flags: BuildFlags, settings: Settings) -> str:
+    wanted = flags.precision or settings.backend.precision or DEFAULT_PRECISION
+    if wanted not in (FP16, FP32):
+        raise ConfigError(
+            Reason.CONFIG_INVALID,
+            f"no engine computes backend.precision = {wanted!r}: give --precision "
+            f"{FP16} or {FP32}",
+        )
+    return wanted
 
 
 def _targets(order: BuildOrder, flavour: Flavour) -> tuple[Target, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spinert.runtime.errors import ConfigError, Reason
+from spinert.runtime.file_kind import FILE_HEAD_BYTES, file_kind_of
 
 __all__ = ["frame_paths"]
 
 _SUFFIXES = {".dcm", ".dic", ".dicom", ".ima", ".jpeg", ".jpg", ".png"}
-_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 def frame_paths(paths: Iterable[Path]) -> list[Path]:
@@ -48,8 +48,7 @@ def _is_frame(path: Path) -> bool:
 def _begins_like_a_frame(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            head = file.read(132)
+            head = file.read(FILE_HEAD_BYTES)
     except OSError:
         return True  # so that it is listed as unreadable, not passed over
-    # PS3.10 section 7.1: the prefix follows a preamble of 128 bytes.
-    return head[128:] == b"DICM" or head.startswith(_MAGIC)
+    return file_kind_of(head) is not None

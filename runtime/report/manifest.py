@@ -10,6 +10,7 @@ from rich.text import Text
 
 from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.bundle import LoadedBundle
+from spinert.runtime.report.deviations import text_from_deviation
 
 __all__ = ["manifest_view"]
 
@@ -53,6 +54,8 @@ def _measured(parity: pb.Parity) -> Iterator[str]:
 
 def _forms(network: pb.Network) -> Iterator[tuple[str, str]]:
     """Yield what else there is of a network, and what it needs."""
+    for found in network.deviations:
+        yield "approximates", text_from_deviation(found)
     if network.operators:
         yield "needs", ", ".join(network.operators)
     for form in network.forms:

@@ -13,6 +13,7 @@ from spinert.proto import bundle_pb2 as pb
 from spinert.runtime.errors import ConfigError, Reason
 from spinert.runtime.gate.report import NetworkGate
 from spinert.runtime.replies import DISCLAIMER
+from spinert.runtime.report.deviations import text_from_deviation
 from spinert.runtime.report.difference_table import MeasuredOutput, difference_table
 from spinert.runtime.report.html import Html, document, element, joined, table, text
 from spinert.runtime.report.verify import BackendCheck, Verification
@@ -102,13 +103,13 @@ def _check(check: BackendCheck) -> Html:
     name = f"{role}{told.name} {told.version} on {told.device}{threads} "
     parts = [element("h3", text(name), _badge(not check.gate.failure))]
     for gate in check.gate.networks:
-        parts.extend(_gate(gate))
+        parts.extend(_gate(gate, check.precision_of(gate)))
     return element("div", *parts, css="card")
 
 
-def _gate(gate: NetworkGate) -> Iterator[Html]:
+def _gate(gate: NetworkGate, precision: str) -> Iterator[Html]:
     again = ", recomputed by its split graphs" if gate.is_recomputed else ""
-    yield element("h4", text(f"{gate.network}, {gate.precision}{again}"))
+    yield element("h4", text(f"{gate.network}, {precision}{again}"))
     sizes = f"batches of {min(gate.batch_sizes)} to {max(gate.batch_sizes)}"
     if len(gate.batch_sizes) == 1:
         sizes = f"batches of {gate.batch_sizes[0]}"
@@ -140,6 +141,9 @@ def _network(role: str, network: pb.Network) -> Html:
         parts.append(element("p", text(", ".join(network.members)), css="soft"))
     options = network.import_options.items()
     parts.append(_facts(dict(sorted(options))))
+    for found in network.deviations:
+        told = f"{text_from_deviation(found)}, in the golden frames"
+        parts.append(element("p", text(told), css="notice"))
     parts.extend(_parity(network.file, network.precision, network.parity))
     for form in network.forms:
         parts.extend(_parity(form.file, form.precision, form.parity))

@@ -12,12 +12,14 @@ from rich.table import Table
 
 from spinert import __version__
 from spinert.runtime.backends import Capabilities, Progress
+from spinert.runtime.backends.precision import precision_text
 from spinert.runtime.bundle import LoadedBundle, load_bundle
 from spinert.runtime.config import Settings, fallback_settings
 from spinert.runtime.engine.opening import opened_backend
 from spinert.runtime.gate.certificate import Certificates, cpu_model
-from spinert.runtime.gate.report import GateReport
+from spinert.runtime.gate.report import GateReport, NetworkGate
 from spinert.runtime.gate.running import run_gate
+from spinert.runtime.report.deviations import values_from_deviations
 from spinert.runtime.report.progress import stage_progress
 
 __all__ = [
@@ -48,6 +50,10 @@ class BackendCheck:
     capabilities: Capabilities
     gate: GateReport
     is_fallback: bool
+
+    def precision_of(self, gate: NetworkGate) -> str:
+        """Return the precision of one network in words; split graphs have their own."""
+        return precision_text(self.capabilities.name, gate.precision)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,8 +162,9 @@ def tables_from_verification(found: Verification) -> Iterator[Table]:
         verdict = "fails" if check.gate.failure else "passes"
         title = (
             f"{spec.name} {spec.version} {verdict} on {told.name} {told.version} "
-            f"({told.device}, {told.precision}): {check.gate.frames} golden frames, "
-            f"every slot of batches of {_range(check.gate.networks[0].batch_sizes)}"
+            f"({told.device}, {precision_text(told.name, told.precision)}): "
+            f"{check.gate.frames} golden frames, every slot of batches of "
+            f"{_range(check.gate.networks[0].batch_sizes)}"
         )
         table = Table(title=title, title_justify="left")
         for name in ("network", "output"):
@@ -181,11 +188,15 @@ def json_from_verification(found: Verification) -> str:
             {
                 "backend": asdict(check.capabilities),
                 "fallback": check.is_fallback,
-                "networks": [asdict(gate) for gate in check.gate.networks],
+                "networks": [
+                    asdict(gate) | {"precision_text": check.precision_of(gate)}
+                    for gate in check.gate.networks
+                ],
                 "failure": check.gate.failure,
             }
             for check in found.checks
         ],
+        "deviations": list(values_from_deviations(found.bundle.spec)),
         "passed": found.has_passed,
     }
     return json.dumps(told, indent=2)

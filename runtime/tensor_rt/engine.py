@@ -111,6 +111,7 @@ class ExecutionContext:
         """Own a tensorrt.IExecutionContext."""
         self._role = role
         self._context = context
+        self._profiler: Any = None
         self._outputs = tuple(port.name for port in signature.outputs)
 
     def bind(self, addresses: Mapping[str, int]) -> None:
@@ -157,6 +158,22 @@ class ExecutionContext:
                 asked of the device.
         """
         self._require(self._context.execute_async_v3(stream), "run")
+
+    def profile_with(self, profiler: Any) -> None:
+        """Let `profiler`, a tensorrt.IProfiler, be told of runs from now on."""
+        # TensorRT has but a pointer to it.
+        self._profiler = profiler
+        self._context.profiler = profiler
+        # Not within `enqueue`, which would wait there for the device.
+        self._context.enqueue_emits_profile = False
+
+    def report(self) -> None:
+        """Tell the profiler of the last run, which is over.
+
+        Raises:
+            BackendError: TensorRT cannot.
+        """
+        self._require(self._context.report_to_profiler(), "time the layers")
 
     def close(self) -> None:
         """Drop the context; nothing of it may be running. Twice is harmless."""

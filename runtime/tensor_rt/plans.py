@@ -13,12 +13,14 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
+from spinert.runtime.backends.profiled import LayerTime
 from spinert.runtime.device import Device, Graph, Stream
 from spinert.runtime.errors import BackendError
 from spinert.runtime.tensor_rt.engine import ExecutionContext, LoadedEngine
+from spinert.runtime.tensor_rt.profiling import measured_layers
 from spinert.runtime.tensor_rt.signature import Shape, profile_for
 from spinert.runtime.tensor_rt.slots import Slot
 
@@ -143,6 +145,22 @@ class Plans:
                 error.message,
             )
             self._max_graphs = 0
+
+    def layer_times(
+        self, slot: Slot, shapes: Mapping[str, Shape], runs: int
+    ) -> tuple[LayerTime, ...]:
+        """Run what lies in `slot` in a context of its own that times its layers.
+
+        Raises:
+            BackendError: The engine was not compiled for `shapes`, or cannot be
+                profiled.
+            DeviceLost: The device died.
+        """
+        profile = profile_for(self._engine.role, self._engine.signature, shapes)
+        api = self._engine.flavour.api
+        with closing(self._context(slot, profile)) as context:
+            context.set_shapes(shapes)
+            return measured_layers(api, context, self._stream, runs)
 
     def close(self) -> None:
         """Drop all graphs and contexts; the stream must be empty."""

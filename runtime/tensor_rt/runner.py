@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from queue import LifoQueue
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 
 from spinert.runtime.backends import Arrays
+from spinert.runtime.backends.on_device import PlacedImage
+from spinert.runtime.backends.profiled import LayerTime
 from spinert.runtime.device import Device, Stream
+from spinert.runtime.device_input.kernels import Kernels
+from spinert.runtime.device_input.resizing import Resizer
 from spinert.runtime.errors import BackendError, DeviceLost, Reason
 from spinert.runtime.tensor_rt.engine import LoadedEngine
 from spinert.runtime.tensor_rt.plans import Plans
@@ -22,6 +27,8 @@ __all__ = ["SLOTS", "Runner"]
 
 SLOTS: Final = 2
 """Batches on their way at once: one is copied while the other is computed."""
+_IMAGE: Final = "image"
+"""The input that may be made on the device (bundle.proto)."""
 
 
 class Runner:
@@ -34,13 +41,21 @@ class Runner:
     by any number of threads; `SLOTS` of them make progress.
     """
 
-    def __init__(self, device: Device, engine: LoadedEngine, max_graphs: int) -> None:
+    def __init__(
+        self,
+        device: Device,
+        engine: LoadedEngine,
+        max_graphs: int,
+        kernels: Kernels | None = None,
+    ) -> None:
         """Take all memory that will ever be needed, for the largest batch and image.
 
         Args:
             device: Where to run; current in this thread.
             engine: The network, loaded onto it; dropped by `close`.
             max_graphs: CUDA graphs kept; 0: none are captured.
+            kernels: Make the inputs of `run_images`, which takes memory between its
+                passes as frames come; None: only `run` is used.
 
         Raises:
             BackendError: The device has no memory left, or TensorRT cannot make a
@@ -61,6 +76,9 @@ class Runner:
             owner.callback(scratch.free)
             # Freed after the plans, which point into them.
             slots = owner.enter_context(ExitStack())
+            self._resizer = Resizer(device, kernels, self._upload) if kernels else None
+            if self._resizer is not None:
+                owner.callback(self._resizer.close)
             self._plans = Plans(
                 device, engine, self._compute, scratch.address, max_graphs
             )
@@ -86,16 +104,51 @@ class Runner:
             BackendError: The inputs are not those of the network, or it failed.
             DeviceLost: The device is dead.
         """
-        shapes = self._signature.shapes_of(self._role, inputs)
-        profile_for(self._role, self._signature, shapes)
-        with self._device.current(), self._slot() as slot:
-            try:
-                return self._through(slot, inputs, shapes)
-            except BaseException:
-                # What was enqueued may still use the slot; and a device that died of
-                # this says so now.
-                self._settle()
-                raise
+        return self._run(inputs, ())
+
+    def run_images(
+        self, images: Sequence[PlacedImage], others: Arrays
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Run one batch whose input `image` is made on the device.
+
+        See the Protocol `PreparingBackend`.
+
+        Raises:
+            BackendError: These are not inputs of the network, an image was released,
+                or the network failed.
+            DeviceLost: The device is dead.
+        """
+        return self._run(others, images)
+
+    def input_of(self, images: Sequence[PlacedImage]) -> npt.NDArray[Any]:
+        """Return the input `image` that `run_images` would make.
+
+        Raises:
+            BackendError: An image was released, or the device failed.
+            DeviceLost: The device is dead.
+        """
+        shape = _shape_of(images)
+        with self._using(images) as slot, self._enqueuing:
+            self._make(slot, images)
+            return slot.read_input(self._device, _IMAGE, shape, self._upload)
+
+    def layer_times(self, inputs: Arrays, runs: int) -> tuple[LayerTime, ...]:
+        """Measure the layers; see the Protocol `ProfiledBackend`.
+
+        Other batches wait meanwhile: contexts share their scratch memory.
+
+        Raises:
+            BackendError: The inputs are not those of the network, or it cannot be
+                profiled.
+            DeviceLost: The device is dead.
+        """
+        shapes = self._checked_shapes(inputs)
+        with self._using(()) as slot:
+            slot.fill(inputs)
+            with self._enqueuing:
+                slot.upload(self._device, inputs, self._upload)
+                self._compute.wait(slot.uploaded)
+                return self._plans.layer_times(slot, shapes, runs)
 
     def close(self) -> None:
         """Wait for the batches on their way, then free everything; once only.
@@ -121,20 +174,59 @@ class Runner:
         finally:
             self._free.put(slot)
 
-    def _through(
-        self, slot: Slot, inputs: Arrays, shapes: Mapping[str, Shape]
+    @contextmanager
+    def _using(self, images: Sequence[PlacedImage]) -> Iterator[Slot]:
+        """Yield a slot, and keep `images` until the device is done with both."""
+        with ExitStack() as owner:
+            owner.enter_context(self._device.current())
+            for frame in images:
+                owner.enter_context(frame.image.held())
+            slot = owner.enter_context(self._slot())
+            try:
+                yield slot
+            except BaseException:
+                # What was enqueued may still use the slot; and a device that died of
+                # this says so now.
+                self._settle()
+                raise
+
+    def _run(
+        self, arrays: Arrays, images: Sequence[PlacedImage]
     ) -> dict[str, npt.NDArray[Any]]:
-        slot.fill(inputs)
-        with self._enqueuing:
-            plan = self._plans.plan_for(slot, shapes)
-            slot.upload(self._device, shapes, self._upload)
-            self._compute.wait(slot.uploaded)
-            plan.enqueue(self._compute)
-            slot.computed.record(self._compute)
-            slot.download(self._device, plan.outputs, self._download)
-            self._plans.after_run(plan)
-        slot.done.synchronize()
-        return slot.read(plan.outputs)
+        shapes = self._checked_shapes(_as_given(arrays, images))
+        with self._using(images) as slot:
+            slot.fill(arrays)
+            with self._enqueuing:
+                plan = self._plans.plan_for(slot, shapes)
+                if images:
+                    self._make(slot, images)
+                slot.upload(self._device, arrays, self._upload)
+                self._compute.wait(slot.uploaded)
+                plan.enqueue(self._compute)
+                slot.computed.record(self._compute)
+                slot.download(self._device, plan.outputs, self._download)
+                self._plans.after_run(plan)
+            slot.done.synchronize()
+            return slot.read(plan.outputs)
+
+    def _checked_shapes(self, inputs: Arrays) -> dict[str, Shape]:
+        """Return shapes that a slot has room for.
+
+        Raises:
+            BackendError: The inputs are not those of the network.
+        """
+        shapes = self._signature.shapes_of(self._role, inputs)
+        profile_for(self._role, self._signature, shapes)
+        return shapes
+
+    def _make(self, slot: Slot, images: Sequence[PlacedImage]) -> None:
+        """Enqueue the input `image` of a batch into `slot`."""
+        if self._resizer is None:
+            raise BackendError(
+                Reason.NETWORK_FAILED,
+                "inputs are not made on the device; set backend.device_preprocessing",
+            )
+        self._resizer.enqueue(images, slot.addresses[_IMAGE])
 
     def _settle(self) -> None:
         """Wait until nothing of this network is on the device.
@@ -150,6 +242,22 @@ def _stream(device: Device, owner: ExitStack) -> Stream:
     stream = device.stream()
     owner.callback(stream.free)
     return stream
+
+
+def _as_given(arrays: Arrays, images: Sequence[PlacedImage]) -> Arrays:
+    """Return all inputs of a batch; `images` as an array that takes no memory."""
+    if not images:
+        return arrays
+    return {**arrays, _IMAGE: np.broadcast_to(np.uint8(0), _shape_of(images))}
+
+
+def _shape_of(images: Sequence[PlacedImage]) -> Shape:
+    sizes = {frame.size for frame in images}
+    if len(sizes) != 1:
+        raise BackendError(
+            Reason.NETWORK_FAILED, f"a batch of {len(sizes)} sizes; one is possible"
+        )
+    return len(images), 1, *sizes.pop()
 
 
 def _largest_bytes(engine: LoadedEngine, scratch: int, stream: int) -> dict[str, int]:

@@ -48,17 +48,25 @@ class Slot:
         return {pair.port.name: pair.device.address for pair in pairs}
 
     def fill(self, arrays: Arrays) -> None:
-        """Copy a batch into page-locked memory."""
-        for pair in self.inputs:
-            array = arrays[pair.port.name]
-            np.copyto(_view(pair, array.shape), array)
+        """Copy what comes from the host into page-locked memory."""
+        for name, array in arrays.items():
+            np.copyto(_view(self._input(name), array.shape), array)
 
-    def upload(self, device: Device, shapes: Mapping[str, Shape], on: Stream) -> None:
-        """Enqueue the copies to the device, then `uploaded`."""
-        for pair in self.inputs:
-            nbytes = pair.port.nbytes(shapes[pair.port.name])
-            device.copy_in(pair.device, pair.host, nbytes, on)
+    def upload(self, device: Device, arrays: Arrays, on: Stream) -> None:
+        """Enqueue the copies of `arrays` to the device, then `uploaded`."""
+        for name, array in arrays.items():
+            pair = self._input(name)
+            device.copy_in(pair.device, pair.host, pair.port.nbytes(array.shape), on)
         self.uploaded.record(on)
+
+    def read_input(
+        self, device: Device, name: str, shape: Shape, on: Stream
+    ) -> npt.NDArray[Any]:
+        """Return a copy of an input as it lies on the device after the work of `on`."""
+        pair = self._input(name)
+        device.copy_out(pair.host, pair.device, pair.port.nbytes(shape), on)
+        on.synchronize()
+        return _view(pair, shape).copy()
 
     def download(self, device: Device, shapes: Mapping[str, Shape], on: Stream) -> None:
         """Enqueue the copies to the host after `computed`, then `done`."""
@@ -74,6 +82,9 @@ class Slot:
             pair.port.name: _view(pair, shapes[pair.port.name]).copy()
             for pair in self.outputs
         }
+
+    def _input(self, name: str) -> _Pair:
+        return next(pair for pair in self.inputs if pair.port.name == name)
 
 
 def made_slot(

@@ -23,7 +23,7 @@ def refused(directory, **options):
 def test_a_whole_bundle_loads(tmp_path):
     bundle = load_bundle(write_tiny_bundle(tmp_path))
     assert bundle.spec.name == "tiny"
-    assert bundle.network_path("detector") == tmp_path / DETECTOR
+    assert bundle.spec.networks["detector"].file == DETECTOR
     assert len(bundle.sha256) == 64
 
 

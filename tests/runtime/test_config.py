@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from spinert.runtime.config import GoldenSettings, Settings, settings_from_toml
+from spinert.runtime.config import (
+    GoldenSettings,
+    Settings,
+    fallback_settings,
+    settings_from_toml,
+)
 from spinert.runtime.errors import ConfigError
 
 
@@ -79,3 +84,23 @@ def test_a_user_without_a_home_has_nowhere_to_store_passes(monkeypatch):
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
     assert GoldenSettings().directory() is None
+
+
+def test_preprocessing_on_the_device_needs_a_backend_that_can(tmp_path):
+    text = "[backend]\ndevice_preprocessing = true\nname = %r\n"
+    for name in ("tensorrt", "tensorrt-rtx"):
+        assert read(tmp_path, text % name).backend.device_preprocessing
+    for name in ("onnxruntime", "onnxruntime-cuda"):
+        with pytest.raises(ConfigError, match=r"needs backend\.name tensorrt"):
+            read(tmp_path, text % name)
+
+
+def test_the_fallback_prepares_frames_on_the_host(tmp_path):
+    text = """
+        [backend]
+        name = "tensorrt"
+        fallback = "onnxruntime"
+        device_preprocessing = true
+        """
+    fallback = fallback_settings(read(tmp_path, text)).backend
+    assert (fallback.name, fallback.device_preprocessing) == ("onnxruntime", False)

@@ -80,3 +80,17 @@ def test_a_backend_of_every_standard_operator_runs_any_graph():
     spec = network(form("odd.onnx", "fp16", "Mod", "NonMaxSuppression"))
     chosen = chosen_form("detector", spec, "fp16", (EVERY_STANDARD_OPERATOR,))
     assert chosen.file == "odd.onnx"
+
+
+def test_bfloat16_is_the_fp32_graph_judged_by_the_tolerances_of_the_fp16_one():
+    half = form("half.onnx", "fp16")
+    half.parity.outputs.add(output="boxes", tolerance_abs=3.0)
+    spec = network(half)
+    chosen = chosen_form("detector", spec, "bf16", ())
+    assert (chosen.file, chosen.precision) == (spec.file, "bf16")
+    assert chosen.parity.outputs[0].tolerance_abs == 3.0
+
+
+def test_bfloat16_without_an_fp16_graph_has_nothing_to_be_judged_by():
+    with pytest.raises(BackendUnavailable, match="tolerances bf16 is judged by"):
+        chosen_form("detector", network(), "bf16", ())

@@ -252,9 +252,10 @@ def test_an_unknown_backend_names_the_choices(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(backends.BACKENDS))
-def test_every_backend_of_the_table_exists(name):
+def test_every_backend_of_the_table_exists(name, tmp_path):
+    options = BackendOptions(threads=1, cache_dir=tmp_path)
     try:
-        backend = backends.load(name, BackendOptions(threads=1))
+        backend = backends.load(name, options)
     except BackendUnavailable as error:
         # What it runs on is not here; that it says so is what can be seen.
         assert name not in ("fake", "onnxruntime")

@@ -13,9 +13,9 @@ from support.graphs import classifier, detector
 from support.tensor_rt import SPEC, networks
 
 from spinert.runtime.backends import BACKENDS, Backend, BackendOptions, CompiledBackend
-from spinert.runtime.backends import tensorrt as module
-from spinert.runtime.backends.tensorrt import (
-    TensorRtBackend,
+from spinert.runtime.backends import tensorrt_opening as module
+from spinert.runtime.backends.tensorrt import TensorRtBackend
+from spinert.runtime.backends.tensorrt_opening import (
     tensorrt_backend,
     tensorrt_rtx_backend,
 )
@@ -79,6 +79,18 @@ def image(batch=2, height=32, width=32, seed=0):
 def detector_inputs(batch=2, seed=0):
     size = np.tile(np.array([60, 90], np.int32), (batch, 1))
     return {"image": image(batch, 64, 96, seed), "image_size": size}
+
+
+def test_it_times_the_layers_of_a_network_that_is_loaded(rig):
+    with pytest.raises(BackendError, match="not loaded"):
+        rig.backend.layer_times("detector", detector_inputs(), 2)
+    rig.load()
+    times = rig.backend.layer_times("detector", detector_inputs(), 2)
+    assert {layer.name: layer.duration_ms for layer in times} == {
+        "stem/Conv + stem/Relu": 0.5,
+        "head/MatMul": 0.25,
+        "Reformat": 0.25,
+    }
 
 
 def test_it_is_a_backend_with_engines(rig):

@@ -218,7 +218,7 @@ entry = st.tuples(
 ).map(lambda t: (t[0], t[1], t[0] + t[2], t[1] + t[3], t[4] / 8, t[5]))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(entry, min_size=1, max_size=12), st.booleans(), st.integers(1, 12))
 def test_any_candidates_give_what_the_plain_reference_gives(entries, class_wise, top):
     fields = rule(

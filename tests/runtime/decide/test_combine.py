@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spinert.proto import bundle_pb2 as pb
@@ -49,7 +49,6 @@ def test_the_sigmoid_keeps_small_probabilities():
     assert probability_from_logit(-100.0) == pytest.approx(math.exp(-100), rel=1e-12)
 
 
-@settings(deadline=None)
 @given(logits)
 def test_the_sigmoid_is_symmetric_and_in_range(logit):
     p, q = probability_from_logit(logit), probability_from_logit(-logit)
@@ -57,7 +56,6 @@ def test_the_sigmoid_is_symmetric_and_in_range(logit):
     assert p + q == pytest.approx(1, abs=1e-15)
 
 
-@settings(deadline=None)
 @given(st.lists(logits, min_size=1, max_size=5))
 def test_the_logit_mean_is_that_of_the_official_code(values):
     assert combined(values, LOGIT_MEAN) == pytest.approx(official(values), abs=1e-9)
@@ -85,7 +83,6 @@ def test_members_that_are_all_certain_stay_certain(certain):
     assert combined(values, LOGIT_MEAN) != certain
 
 
-@settings(deadline=None)
 @given(st.lists(logits, min_size=1, max_size=5))
 def test_the_probability_mean_is_the_mean_of_probabilities(values):
     expected = np.mean([probability_from_logit(v) for v in values])

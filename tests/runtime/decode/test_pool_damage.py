@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import weakref
 import zlib
 from pathlib import Path
@@ -210,13 +211,23 @@ def test_a_worker_that_ended_unnoticed_costs_no_frame():
         assert workers_of(fresh) != [worker]
 
 
+def stopped(pid):
+    """Stop a process; until it has noticed, it would still read what comes."""
+    process = psutil.Process(pid)
+    process.suspend()
+    until_s = time.monotonic() + LONG_S
+    while process.status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < until_s
+        time.sleep(0.001)
+
+
 def test_a_worker_that_dies_before_it_reads_the_frame_is_only_lost(monkeypatch):
     worker = DecodeProcess(one_worker())
     worker.wait_ready()
-    worker._process.send_signal(signal.SIGSTOP)
+    stopped(worker._process.pid)
     request = worker._request
     monkeypatch.setattr(
-        worker, "_request", lambda content: (request(content), worker._process.kill())
+        worker, "_request", lambda *given: (request(*given), worker._process.kill())
     )
     with pytest.raises(WorkerLost):
         worker.decode(PLAIN)

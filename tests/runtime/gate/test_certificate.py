@@ -81,6 +81,15 @@ def test_a_stored_certificate_is_found_again(bundle, report, state):
         assert Certificates(bundle, DescribedBackend(), state).cover(sizes)
 
 
+def test_it_says_where_half_precision_was_emulated(bundle, report, state):
+    half = {"name": "onnxruntime", "precision": "fp16"}
+    found = Certificates(bundle, DescribedBackend(**half), state)
+    found.store(report)
+    for path in found.paths():
+        told = json.loads(path.read_bytes())
+        assert told["precision_text"] == "FP16, emulated on CPU"
+
+
 def test_it_says_what_was_measured_where_and_when(stored, bundle, report):
     classifier, detector = (json.loads(p.read_bytes()) for p in stored.paths())
     assert classifier["key"]["bundle_sha256"] == bundle.sha256

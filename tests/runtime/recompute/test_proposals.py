@@ -71,7 +71,7 @@ corner = st.integers(0, 12)
 box = st.tuples(corner, corner, st.integers(1, 8), st.integers(1, 8))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(box, min_size=6, max_size=6), min_size=1, max_size=3))
 def test_it_is_greedy_suppression_on_any_boxes(levels):
     corners = np.array(levels, np.float32)

@@ -45,3 +45,25 @@ def test_operators_notes_and_the_split_are_shown() -> None:
     assert "RoiAlign" in text
     assert "a.pkl (detectron2); pixel mean [1.0]" in text
     assert "suppressed by the host" in text
+
+
+def test_what_an_approximation_changed_is_shown() -> None:
+    spec = tiny_spec()
+    assert "approximates" not in shown(spec)
+    spec.networks["detector"].deviations.add(
+        option="roi_sampling",
+        default_value="0",
+        used_value="2",
+        findings=12,
+        lost=1,
+        boxes_max_px=1.25,
+        boxes_mean_px=0.125,
+        scores_max=0.02,
+        scores_mean=0.002,
+        decision_flips=1,
+    )
+    text = shown(spec)
+    assert "detector approximates" in text
+    assert "roi_sampling = 2 instead of 0: boxes 1.2 px (mean 0.12), " in text
+    assert "scores 0.02 (mean 0.002), 1 of 12 findings lost, 0 invented" in text
+    assert "1 decision flip" in text

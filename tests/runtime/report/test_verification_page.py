@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -18,7 +19,12 @@ from spinert.runtime.report.verification_page import (
     require_place,
     write_page,
 )
-from spinert.runtime.report.verify import BackendCheck, Verification
+from spinert.runtime.report.verify import (
+    BackendCheck,
+    Verification,
+    json_from_verification,
+    tables_from_verification,
+)
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 NASTY = "<script>alert('x')</script> & \"quoted\""
@@ -215,7 +221,7 @@ def test_the_fallback_and_what_was_recomputed_are_named(bundle):
     again = gate(measure(), is_recomputed=True, frames=1, batch_sizes=(1,))
     page = read(verification(bundle, again, is_fallback=True))
     assert "fallback: onnxruntime 1.31.1" in page.text
-    assert "classifier, fp32, recomputed by its split graphs" in page.text
+    assert "classifier, FP32, recomputed by its split graphs" in page.text
     assert "1 golden frame, every slot of batches of 1," in page.text
 
 
@@ -253,3 +259,37 @@ def test_a_page_that_cannot_be_written_is_a_typed_error(bundle, tmp_path):
     require_place(tmp_path / "report.html")
     with pytest.raises(ConfigError, match="does not exist"):
         require_place(tmp_path / "absent" / "report.html")
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"), [("fp16", "FP16, emulated on CPU"), ("fp32", "FP32")]
+)
+def test_what_a_processor_only_emulates_is_called_so_everywhere(
+    bundle, precision, words
+):
+    found = verification(bundle, gate(measure(), precision=precision))
+    (check,) = found.checks
+    told = replace(check.capabilities, precision=precision)
+    found = replace(found, checks=(replace(check, capabilities=told),))
+    (table,) = tables_from_verification(found)
+    assert f"(cpu, {words}): " in table.title
+    assert f"classifier, {words} " in read(found).text + " "
+    (backend,) = json.loads(json_from_verification(found))["backends"]
+    assert [network["precision_text"] for network in backend["networks"]] == [words]
+    assert backend["networks"][0]["precision"] == precision
+
+
+def test_what_an_approximation_changed_is_on_the_page_and_in_the_object(bundle):
+    spec = pb.Bundle.FromString(bundle.spec.SerializeToString())
+    option = {"option": "roi_sampling", "default_value": "0", "used_value": "2"}
+    spec.networks["detector"].deviations.add(findings=1, lost=1, **option)
+    found = verification(bundle, gate(measure()), spec=spec)
+    page = read(found)
+    told = "roi_sampling = 2 instead of 0: 1 of 1 finding lost, 0 invented, 0 decision"
+    assert told in page.text
+    assert ("p", {"class": "notice"}) in page.tags
+    (entry,) = json.loads(json_from_verification(found))["deviations"]
+    assert {"network": "detector", **option}.items() <= entry.items()
+    assert (entry["lost"], entry["decision_flips"]) == (1, 0)
+    plain = verification(bundle, gate(measure()))
+    assert json.loads(json_from_verification(plain))["deviations"] == []
