@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import HERE, Server, ratio, running, spinert_server
-from load import raw_frame, spinert_messages, stream
+from load import STREAM, raw_frame, spinert_messages, stream
 from tiny_bundle import write_tiny_bundle
 
 from spinert.proto import inference_pb2 as pb
@@ -25,9 +25,7 @@ prepare_threads = 1
 workers = 1
 """
 OPENING = pb.StreamRequest(open=pb.Open(device="bench")).SerializeToString()
-STREAM = "/spinert.v1.SpineInference/Stream"
 METHODS = {"echo": "/floor.Echo/Stream", "front": STREAM, "server": STREAM}
-READY = r'"event": ?"ready".*"address": ?"([^"]+)"'
 
 
 def measure(work: Path, rounds: int = 7, frames: int = 600) -> dict[str, Any]:
@@ -45,8 +43,8 @@ def measure(work: Path, rounds: int = 7, frames: int = 600) -> dict[str, Any]:
     cpu_ms: dict[str, list[float]] = {name: [] for name in METHODS}
     rate: dict[str, list[float]] = {name: [] for name in METHODS}
     with (
-        running(echo, READY) as floor,
-        running(front, READY) as ours,
+        running(echo) as floor,
+        running(front) as ours,
         spinert_server(bundle, CONFIG, work) as whole,
     ):
         servers = {"echo": floor, "front": ours, "server": whole}

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench_front import OPENING
 from harness import HERE, ratio, spinert_server
-from load import raw_frame, spinert_messages, stream
+from load import STREAM, raw_frame, spinert_messages, stream
 
 DEPTH = 8
 # More than in flight: frames in flight need ids of their own.
@@ -55,8 +55,7 @@ def measure(
 
 
 async def _stream(address: str, messages: list[bytes]) -> tuple[float, list[bytes]]:
-    method = "/spinert.v1.SpineInference/Stream"
-    return await stream(address, method, OPENING, messages, DEPTH)
+    return await stream(address, STREAM, OPENING, messages, DEPTH)
 
 
 def _in_process(

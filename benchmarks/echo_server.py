@@ -1,4 +1,4 @@
-"""The floor: a bare grpc.aio server that sends every message back."""
+"""The floor: a bare grpc.aio server that sends every message back, or only takes it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ async def echo(requests, context):
         yield request
 
 
+async def sink(requests, context):
+    async for _ in requests:
+        yield b"taken"
+
+
 async def main() -> None:
     server = grpc.aio.server(options=OPTIONS)
-    handler = grpc.stream_stream_rpc_method_handler(echo)
-    methods = grpc.method_handlers_generic_handler("floor.Echo", {"Stream": handler})
+    handlers = {
+        "Stream": grpc.stream_stream_rpc_method_handler(echo),
+        "Sink": grpc.stream_stream_rpc_method_handler(sink),
+    }
+    methods = grpc.method_handlers_generic_handler("floor.Echo", handlers)
     server.add_generic_rpc_handlers((methods,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -1,20 +1,21 @@
 """`make gpu-bench`: what serves on this GPU against PyTorch on the same GPU.
 
 TensorRT, TensorRT-RTX or ONNX Runtime's CUDA provider, whichever is to be had first,
-in FP16, against eager PyTorch and torch.compile under autocast. Same weights, same
-golden frames, from host memory to host memory; rounds alternate, and each pair of
-neighbours gives one ratio. See benchmarks/gpu/README.md.
+in FP16, against eager PyTorch and torch.compile with FP16 weights: each network, both
+together, and whole frames. Same weights, same golden frames, from host memory to host
+memory; rounds alternate, and each pair of neighbours gives one ratio. See
+benchmarks/gpu/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import os
 import platform
-import statistics
+import re
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -22,27 +23,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_sides import (
-    Batch,
-    PyTorch,
-    Served,
-    Side,
-    networks_from_recipe,
-    worst_difference,
-)
-from harness import HERE, ratio, write_json
+from gpu_frames import EngineFrames, PyTorchFrames, golden_frames, opened_engine
+from gpu_sides import PyTorch, Served, Side, networks_from_recipe
+from gpu_work import compared, frame_work, network_work
+from harness import HERE, write_json
 from rich.console import Console
 from rich.table import Table
 
 from spinert.runtime import backends
 from spinert.runtime.backends import Backend, BackendOptions
+from spinert.runtime.backends.precision import precision_text
 from spinert.runtime.bundle import LoadedBundle, load_bundle
 from spinert.runtime.compiled.gpu import gpu_of_this_machine
 from spinert.runtime.compiled.settings import EnginesSettings
-from spinert.runtime.engine.batch_inputs import batch_inputs
 from spinert.runtime.engine.opening import load_networks
 from spinert.runtime.errors import SpinertError
-from spinert.runtime.gate.golden_set import GoldenCase, golden_cases
+from spinert.runtime.gate.golden_set import golden_cases
 
 PREFERRED = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda")
 COMPILE_MODE = "reduce-overhead"
@@ -58,10 +54,9 @@ PACKAGES = (
     "cuda-bindings",
     "numpy",
 )
-LARGEST_DIFFERENCE = {"logits": 0.25, "scores": 0.05}
-"""A side that is further from the FP32 answers is not running these networks."""
-WARM_UP_RUNS = 6
-ROUND_S = 0.5
+PYTORCH = {"eager": "", "compiled": COMPILE_MODE}
+BOTH = "classifier+detector"
+FRAMES = "frames"
 
 
 def opened(
@@ -86,82 +81,9 @@ def opened(
     raise SystemExit(f"no backend runs here: {reasons}")
 
 
-def batch_of(
-    cases: Mapping[str, list[GoldenCase]], bundle: LoadedBundle, roles: str, size: int
-) -> tuple[Batch, dict[str, list[Any]]]:
-    """Return inputs of golden frames for `roles`, and the FP32 answers to them."""
-    batch, expected = {}, {}
-    for role in roles.split("+"):
-        first = cases[role][0].tensor.size
-        same = [case for case in cases[role] if case.tensor.size == first]
-        chosen = list(itertools.islice(itertools.cycle(same), size))
-        stated = bundle.spec.networks[role].input
-        batch[role] = batch_inputs(stated, [case.tensor for case in chosen])
-        expected[role] = [case.reference for case in chosen]
-    return batch, expected
-
-
-def seconds_per_batch(side: Side, batch: Batch) -> float:
-    """Run `side` for about ROUND_S; return the median of its batches."""
-    times: list[float] = []
-    end = time.perf_counter() + ROUND_S
-    while len(times) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
-        side.run(batch)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def compared(
-    sides: Mapping[str, Side], batch: Batch, expected: Any, size: int, rounds: int
-) -> dict[str, Any]:
-    """Check every side's answers, then time them in turns."""
-    found = {name: checked(name, side, batch, expected) for name, side in sides.items()}
-    able = {name: side for name, side in sides.items() if "error" not in found[name]}
-    times: dict[str, list[float]] = {name: [] for name in able}
-    for _ in range(rounds):
-        for name, side in able.items():
-            times[name].append(seconds_per_batch(side, batch))
-    for name, seconds in times.items():
-        found[name]["ms_per_batch"] = round(1000 * statistics.median(seconds), 3)
-        found[name]["frames_per_s"] = round(size / statistics.median(seconds), 1)
-        if name != "ours":
-            # Above 1: ours is faster by that factor.
-            found[f"{name}_over_ours"] = ratio(seconds, times["ours"]).as_json()
-    return found
-
-
-def checked(name: str, side: Side, batch: Batch, expected: Any) -> dict[str, Any]:
-    """Warm a side up, and say how far its answers are from those in FP32.
-
-    What PyTorch cannot do is written down; ours has to work, and to be right.
-    """
-    try:
-        for _ in range(WARM_UP_RUNS):
-            outputs = side.run(batch)
-    except Exception as error:
-        if name == "ours":
-            raise
-        return {"error": f"{type(error).__name__}: {error}"[:300]}
-    gaps = {
-        f"{role}.{output}": round(gap, 6)
-        for role, answers in outputs.items()
-        for output, gap in worst_difference(expected[role], answers).items()
-    }
-    if name == "ours":
-        require_close(gaps)
-    return {"largest_difference_from_fp32": gaps}
-
-
-def require_close(gaps: Mapping[str, float]) -> None:
-    for name, gap in gaps.items():
-        largest = LARGEST_DIFFERENCE[name.rpartition(".")[2]]
-        if not gap <= largest:
-            raise SystemExit(f"{name} is {gap} from the FP32 answer, over {largest}")
-
-
 def about(backend: Backend, device: str) -> dict[str, Any]:
     """Say what was measured, in all the versions that matter."""
+    told = backend.capabilities
     packages = {}
     for name in PACKAGES:
         try:
@@ -169,9 +91,10 @@ def about(backend: Backend, device: str) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     facts: dict[str, Any] = {
-        "backend": backend.capabilities.name,
-        "backend_version": backend.capabilities.version,
-        "precision": backend.capabilities.precision,
+        "backend": told.name,
+        "backend_version": told.version,
+        "precision": told.precision,
+        "precision_text": precision_text(told.name, told.precision),
         "python": platform.python_version(),
         "packages": packages,
         "torch_compile_mode": COMPILE_MODE,
@@ -211,11 +134,11 @@ def rows(results: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
             yield what, size, f"{found['ours']['ms_per_batch']:.2f}", *against
 
 
-def parsed_arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--recipe", type=Path, required=True, help="that made it")
-    parser.add_argument("--name", required=True, help="of the GPU, for the file")
+    parser.add_argument("--name", help="of the file; by default that of the GPU")
     parser.add_argument("--backend", choices=sorted(backends.BACKENDS))
     parser.add_argument("--precision", default="fp16", choices=["fp16", "fp32"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
@@ -224,11 +147,18 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="of engines")
     parser.add_argument("--device", default="cuda", help="cpu: to try this out")
     parser.add_argument("--output", type=Path, default=HERE / "results")
-    return parser.parse_args()
+    return parser
+
+
+def result_path(arguments: argparse.Namespace, facts: Mapping[str, Any]) -> Path:
+    """Return the file of the results, named after the GPU: gpu-nvidia-h200.json."""
+    name = arguments.name or facts.get("gpu", "none")
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return Path(arguments.output, f"gpu-{slug}.json")
 
 
 def main() -> None:
-    arguments = parsed_arguments()
+    arguments = parser().parse_args()
     console = Console()
     bundle = load_bundle(arguments.bundle)
     options = BackendOptions(
@@ -239,51 +169,66 @@ def main() -> None:
     )
     names = [arguments.backend] if arguments.backend else PREFERRED
     backend, refused = opened(bundle, names, options)
-    output = arguments.output / f"gpu-{arguments.name}.json"
     with closing(backend):
+        facts = about(backend, arguments.device)
+        output = result_path(arguments, facts)
         results = {
             "date": str(date.today()),
             "bundle": bundle.spec.name,
             "refused": refused,
-            **about(backend, arguments.device),
+            **facts,
             "measured": {},
         }
-        measure(backend, bundle, arguments, results, output)
-    table = Table(title=f"{results.get('gpu', 'CPU')}, {results['backend']}")
+        for what, size, found in measured(backend, bundle, arguments):
+            results["measured"].setdefault(what, {})[str(size)] = found
+            write_json(output, results)
+    console.print(table_of(results))
+    console.print(f"written to {output}")
+
+
+def measured(
+    backend: Backend, bundle: LoadedBundle, arguments: argparse.Namespace
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield (what, size of batch, result): each network, both together, frames."""
+    networks: dict[str, Side] = {"ours": Served(backend)}
+    graphs = networks_from_recipe(arguments.recipe)
+    modes = {"eager": ""} if arguments.no_compile else PYTORCH
+    for name, mode in modes.items():
+        networks[name] = PyTorch(graphs, arguments.device, mode, arguments.precision)
+    cases = golden_cases(bundle, bundle.spec.golden.frames)
+    golden = golden_frames(bundle, cases)
+    with (
+        opened_engine(bundle, backend, max(arguments.batch)) as engine,
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+    ):
+        frames: dict[str, Any] = {
+            name: PyTorchFrames(bundle, side, pool)
+            for name, side in networks.items()
+            if name != "ours"
+        }
+        frames["ours"] = EngineFrames(engine)
+        for what in (*sorted(bundle.spec.networks), BOTH, FRAMES):
+            for size in arguments.batch:
+                Console(stderr=True).log(f"{what}, batches of {size}")
+                if what == FRAMES:
+                    found = compared(frames, frame_work(golden, size), arguments.rounds)
+                else:
+                    work = network_work(cases, bundle, what, size)
+                    found = compared(networks, work, arguments.rounds)
+                yield what, size, found
+
+
+def table_of(results: Mapping[str, Any]) -> Table:
+    """Return every ratio, ours in milliseconds beside it."""
+    title = f"{results.get('gpu', 'CPU')}, {results['backend']}, "
+    table = Table(title=title + results["precision_text"])
     for column in ("network", "batch", "ms", "eager / ours", "compiled / ours"):
         table.add_column(column)
     for row in rows(results):
         table.add_row(*row)
-    console.print(table)
-    console.print(f"written to {output}")
-
-
-def measure(
-    backend: Backend,
-    bundle: LoadedBundle,
-    arguments: argparse.Namespace,
-    results: dict[str, Any],
-    output: Path,
-) -> None:
-    """Measure every network and both together; `output` is written as it grows."""
-    torch.backends.cudnn.benchmark = True
-    networks = networks_from_recipe(arguments.recipe)
-    sides: dict[str, Side] = {
-        "ours": Served(backend),
-        "eager": PyTorch(networks, arguments.device, ""),
-    }
-    if not arguments.no_compile:
-        sides["compiled"] = PyTorch(networks, arguments.device, COMPILE_MODE)
-    cases = golden_cases(bundle, bundle.spec.golden.frames)
-    for what in (*sorted(bundle.spec.networks), "classifier+detector"):
-        for size in arguments.batch:
-            batch, expected = batch_of(cases, bundle, what, size)
-            Console(stderr=True).log(f"{what}, batches of {size}")
-            results["measured"].setdefault(what, {})[str(size)] = compared(
-                sides, batch, expected, size, arguments.rounds
-            )
-            write_json(output, results)
+    return table
 
 
 if __name__ == "__main__":
+    torch.backends.cudnn.benchmark = True
     main()

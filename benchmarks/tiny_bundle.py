@@ -22,13 +22,21 @@ from spinert.runtime.image import Image, Photometric
 CANDIDATES = 16
 
 
-def write_tiny_bundle(directory: Path, edge: int, channels: int) -> Path:
-    """Write classifier and detector of `channels` 3 x 3 filters on `edge` squares."""
+def write_tiny_bundle(
+    directory: Path, edge: int, channels: int, classifier: bytes = b""
+) -> Path:
+    """Write classifier and detector of `channels` 3 x 3 filters on `edge` squares.
+
+    `classifier` takes its place: an ONNX file for squares of `edge`, from grey in
+    uint8, or from any number of channels in float32 that are not normalised.
+    """
     files = {
-        "networks/classifier.onnx": _classifier(channels),
+        "networks/classifier.onnx": classifier or _classifier(channels),
         "networks/detector.onnx": _detector(channels),
     }
     spec = _spec(edge)
+    if classifier:
+        _take_as(spec.networks["classifier"].input, classifier)
     files |= _golden_files(spec, files)
     for name, content in sorted(files.items()):
         path = directory / name
@@ -85,6 +93,16 @@ def _spec(edge: int) -> pb.Bundle:
     spec.classes.add(name="Other lesions")
     spec.fusion.rule = pb.FUSION_NONE
     return spec
+
+
+def _take_as(stated: pb.NetworkInput, network: bytes) -> None:
+    """State the input of an ONNX file where it takes float32."""
+    (image,) = onnx.load_from_string(network).graph.input
+    if image.type.tensor_type.elem_type == TensorProto.FLOAT:
+        stated.element_type = pb.ELEMENT_FLOAT32
+        channels = image.type.tensor_type.shape.dim[1].dim_value
+        stated.mean[:] = stated.fill[:] = [0.0] * channels
+        stated.std[:] = [1.0] * channels
 
 
 def _golden_files(spec: pb.Bundle, graphs: dict[str, bytes]) -> dict[str, bytes]:

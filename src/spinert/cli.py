@@ -11,12 +11,14 @@ from collections.abc import Callable
 
 import click
 
+from spinert.commands.bench import bench
 from spinert.commands.bundles import build, export, inspect, verify
 from spinert.commands.calibrate import calibrate
 from spinert.commands.evaluate import evaluate
 from spinert.commands.phantom import phantom
 from spinert.commands.selftest import selftest
 from spinert.commands.serving import analyze, serve
+from spinert.commands.simulate import simulate
 
 __all__ = ["main"]
 
@@ -26,6 +28,7 @@ _EXTRAS = {
         ("onnx", "onnxruntime", "onnxscript", "safetensors", "torch"), "cpu,export"
     ),
     **dict.fromkeys(("matplotlib", "pycocotools", "sklearn"), "cpu,evaluate"),
+    **dict.fromkeys(("hdrh", "jsonschema", "mlperf_loadgen", "psutil"), "cpu,bench"),
 }
 """Packages that only some commands need, and the extras that bring them."""
 
@@ -41,7 +44,7 @@ def cli() -> None:
 
 _EXPORT = (export, inspect, verify, build)
 _SERVE = (serve, analyze, selftest)
-_MEASURE = (phantom, evaluate, calibrate)
+_MEASURE = (phantom, evaluate, calibrate, bench, simulate)
 for _command in (*_EXPORT, *_SERVE, *_MEASURE):
     cli.add_command(_command)
 

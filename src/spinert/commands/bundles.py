@@ -34,15 +34,22 @@ def export(
     """Turn the checkpoints named in RECIPE into a bundle."""
     if no_cache and cache_directory is not None:
         raise click.UsageError("give either --cache or --no-cache")
+    from rich.text import Text
+
     from spinert.export.cache import ExportCache, default_cache_directory
     from spinert.export.pipeline import Resources, export_bundle
+    from spinert.runtime.report.deviations import lines_from_deviations
     from spinert.runtime.report.progress import stage_progress
 
     directory = cache_directory or default_cache_directory()
     cache = None if no_cache else ExportCache(directory)
     resources = Resources(cache=cache, workers=len(os.sched_getaffinity(0)))
     with stage_progress(console(stderr=True)) as progress:
-        export_bundle(recipe, output, progress, replace=replace, resources=resources)
+        bundle = export_bundle(
+            recipe, output, progress, replace=replace, resources=resources
+        )
+    for line in lines_from_deviations(bundle):
+        console().print(Text(line, style="yellow"))
     console().print(f"bundle written to {output}; see `spinert inspect`")
 
 
@@ -68,7 +75,9 @@ def inspect(bundle: Path, as_json: bool) -> None:
 @click.option("--config", type=PATH, help="Settings of the server (TOML).")
 @click.option("--backend", help="Overrides the settings. [default: onnxruntime]")
 @click.option("--threads", type=int, help="Of one network; overrides the settings.")
-@click.option("--precision", type=click.Choice(["fp16", "fp32"]), help="Likewise.")
+@click.option(
+    "--precision", type=click.Choice(["bf16", "fp16", "fp32"]), help="Likewise."
+)
 @click.option("--max-batch", type=click.IntRange(1), help="Likewise.")
 @click.option(
     "--report", type=OUTPUT_FILE, help="Write an HTML page that shows it all."
@@ -110,7 +119,11 @@ def verify(
 )
 @click.option("--sm", help="GPUs to build for, e.g. 80,86,89,120; tensorrt-rtx only.")
 @click.option("--max-batch", type=click.IntRange(1), help="Overrides the settings.")
-@click.option("--precision", type=click.Choice(["fp16", "fp32"]), default="fp16")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp16", "fp32"]),
+    help="Overrides the settings. [default: fp16]",
+)
 @click.option("--optimization-level", type=int, help="0 to 5; overrides the settings.")
 @click.option("--strip-weights", is_flag=True, help="Smaller engines; tensorrt only.")
 @click.option("--cache", type=PATH, help="Of engines; overrides the settings.")

@@ -18,7 +18,7 @@ __all__ = ["evaluate"]
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _PATH = click.Path(path_type=Path)
-_PRECISION = click.Choice(["fp16", "fp32"])
+_PRECISION = click.Choice(["bf16", "fp16", "fp32"])
 _YOUDEN = "youden"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ __all__ = ["analyze", "serve"]
 @click.command()
 @click.option("--bundle", type=PATH, required=True, help="Bundle to serve.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings (TOML).")
-@click.option("--listen", help="HOST:PORT; overrides the settings.")
+@click.option("--listen", help="HOST:PORT or unix:/PATH; overrides the settings.")
 @click.option("--check", is_flag=True, help="Validate settings and bundle, then exit.")
 @click.option("--require-certificate", is_flag=True, help="Never run the gate first.")
 @click.option("--parent", type=int, hidden=True, help="Process to end with.")
@@ -28,6 +29,8 @@ def serve(
     parent: int | None,
 ) -> None:
     """Serve BUNDLE over gRPC until SIGTERM."""
+    # Read when gRPC is imported: its own lines on standard error are no JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import signal
     from dataclasses import replace
 

@@ -14,6 +14,7 @@ from spinert.phantom.dicom import PhantomKey
 from spinert.phantom.version import PHANTOM_VERSION
 from spinert.proto import bundle_pb2
 from spinert.proto import inference_pb2 as pb
+from spinert.runtime.backends.precision import precision_text
 
 __all__ = [
     "LimitChoices",
@@ -117,6 +118,7 @@ def limits_from_answers(
             "--score-tolerance or --count"
         )
     origin = _required(taken[0]).provenance
+    precision = precision_text(origin.backend, origin.precision)
     return pb.Constancy(
         seed=choices.seed,
         long_edge_px=choices.long_edge_px,
@@ -126,7 +128,7 @@ def limits_from_answers(
         finding_floor=floor,
         latency_limit_s=choices.latency_limit_s or _latency_limit_s(taken),
         cases=cases,
-        measured_on=f"{origin.backend}, {origin.precision}",
+        measured_on=f"{origin.backend}, {precision}",
     )
 
 

@@ -12,6 +12,7 @@ from spinert.constancy.charts import Trend, TrendPoint, trend_chart
 from spinert.constancy.judging import CaseReport, RunReport
 from spinert.constancy.pictures import AGAIN, MISSING, NEW, data_url_from_case
 from spinert.constancy.records import History, PastRun, Run, trend_of
+from spinert.runtime.backends.precision import precision_text
 from spinert.runtime.replies import DISCLAIMER
 from spinert.runtime.report.html import Html, document, element, joined, text
 
@@ -92,7 +93,7 @@ def _facts(run: Run) -> Html:
     facts = {
         "held": f"{run.made_at:%Y-%m-%d %H:%M:%S} UTC by spinert {__version__}",
         "server": f"{run.server}, spinert {info.runtime_version}",
-        "backend": f"{info.backend}, {info.precision}",
+        "backend": f"{info.backend}, {precision_text(info.backend, info.precision)}",
         "bundle": f"{info.bundle_name} {info.bundle_version}",
         "bundle SHA-256": info.bundle_sha256,
         "phantoms": f"{len(limits.cases)} of seed {limits.seed}, "

@@ -13,6 +13,7 @@ from rich.text import Text
 from spinert.constancy.asking import NoAnswer
 from spinert.constancy.judging import CaseReport, RunReport
 from spinert.constancy.records import Run
+from spinert.runtime.backends.precision import precision_text
 
 __all__ = ["run_view"]
 
@@ -67,9 +68,10 @@ def _summary(run: Run) -> Text:
     return Text.assemble(
         word,
         f"  {info.bundle_name} {info.bundle_version} on {info.backend}, "
-        f"{info.precision}; largest score deviation {_figure(report.score_deviation)} "
-        f"({limits.score_tolerance:g} allowed), median latency "
-        f"{_figure(report.latency_median_s)} s ({limits.latency_limit_s:g} s allowed)",
+        f"{precision_text(info.backend, info.precision)}; largest score deviation "
+        f"{_figure(report.score_deviation)} ({limits.score_tolerance:g} allowed), "
+        f"median latency {_figure(report.latency_median_s)} s "
+        f"({limits.latency_limit_s:g} s allowed)",
         (degraded, "yellow"),
         (f"\n{info.disclaimer} {info.notice}".rstrip(), "yellow"),
     )

@@ -30,6 +30,7 @@ from spinert.evaluation.running import Run, run_cases
 from spinert.evaluation.server_source import server_source
 from spinert.evaluation.store import Store, StoredPredictions, read_store
 from spinert.evaluation.stored_pairs import STORE_NAME, store_path
+from spinert.evaluation.subject import precision_text
 from spinert.runtime.bundle import LoadedBundle, load_bundle
 from spinert.runtime.config import Settings
 from spinert.runtime.errors import ConfigError, Reason
@@ -179,7 +180,8 @@ def _run(
             )
             progress.print(Text(told, style="yellow"))
         subject = source.subject
-        title = f"{subject.bundle_name} {subject.bundle_version}, {subject.precision}"
+        named = f"{subject.bundle_name} {subject.bundle_version}"
+        title = f"{named}, {precision_text(subject)}"
         with count_progress(progress, title, len(known.cases)) as done:
             run = run_cases(known.cases, job.split, source, store, done)
     if run.continued:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from typing import Final
 
@@ -24,6 +23,7 @@ from spinert.evaluation.report_plots import (
 )
 from spinert.evaluation.report_tables import estimate_text, percent
 from spinert.runtime.report.html import Html, element, table, text
+from spinert.runtime.report.plotting import plot_figure
 
 __all__ = ["figure_section", "froc_points"]
 
@@ -45,13 +45,13 @@ def figure_section(found: Evaluation) -> Iterator[Html]:
 
 def _classification(found: Evaluation) -> Iterator[Html]:
     if any(roc is not None for roc in found.rocs):
-        yield _figure(_roc(found), "Receiver operating characteristic")
+        yield plot_figure(_roc(found), "Receiver operating characteristic")
     curve = found.precision_recall
     if curve is not None:
         drawn = _curve("Ensemble", curve.recall, curve.precision)
         area = percent(curve.average_precision)
         told = f"Precision and recall, average precision {area}"
-        yield _figure(curve_plot([drawn], x="recall", y="precision"), told)
+        yield plot_figure(curve_plot([drawn], x="recall", y="precision"), told)
     if curve is None:
         told = "No curves: all images are normal, or all are abnormal."
         yield element("p", text(told), css="notice")
@@ -65,7 +65,7 @@ def _classification(found: Evaluation) -> Iterator[Html]:
         f"Calibration: Brier score {calibration.brier:.4f}, expected calibration error "
         f"{calibration.ece:.4f}; the area of a dot is the number of images"
     )
-    yield _figure(plot, told)
+    yield plot_figure(plot, told)
 
 
 def _roc(found: Evaluation) -> bytes:
@@ -109,7 +109,7 @@ def _detection(found: Evaluation) -> Iterator[Html]:
         for curve in found.frocs[:-1]
         if curve.label is not None and curve.lesions
     ]
-    yield _figure(
+    yield plot_figure(
         froc_plot(curves),
         "FROC of the detector; mean sensitivity at 1/8 to 8 false positives per image "
         f"{percent(pooled.mean_sensitivity)}",
@@ -119,7 +119,7 @@ def _detection(found: Evaluation) -> Iterator[Html]:
         Bars(name=made.name, values=[entry.ap50 for entry in made.classes])
         for made in (found.detector, found.framework)
     ]
-    yield _figure(
+    yield plot_figure(
         bar_plot(groups, bars, x="AP at IoU 0.5"), "Average precision by class"
     )
 
@@ -170,7 +170,7 @@ def _sweep(found: Evaluation) -> Iterator[Html]:
             f" In use: threshold {found.operating.threshold:.4g}, cut-off "
             f"{cutoff:.4g}; the frame is the nearest of the grid."
         )
-    yield element("div", _figure(heat_plot(_heat(found, sweep)), told), css="card")
+    yield element("div", plot_figure(heat_plot(_heat(found, sweep)), told), css="card")
 
 
 def _heat(found: Evaluation, sweep: FusionSweep) -> HeatMap:
@@ -208,9 +208,3 @@ def _curve(
     if count > _MOST_POINTS:
         chosen = np.unique(np.linspace(0, count - 1, _MOST_POINTS).round().astype(int))
     return Curve(name=name, x=x[chosen].tolist(), y=y[chosen].tolist(), point=point)
-
-
-def _figure(svg: bytes, caption: str) -> Html:
-    source = base64.b64encode(svg).decode()
-    image = element("img", src=f"data:image/svg+xml;base64,{source}", alt=caption)
-    return element("figure", image, element("figcaption", text(caption)))

@@ -1,21 +1,23 @@
-"""Figures of the report as SVG, readable on a light and on a dark page.
-
-Drawn with Matplotlib's object interface on a transparent ground: nothing of its
-global state is used or changed.
-"""
+"""Figures of the report as SVG."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
+
+from spinert.runtime.report.plotting import (
+    COLOURS,
+    INK,
+    PLOT_STYLE,
+    plot_axes,
+    svg_from_figure,
+)
 
 __all__ = [
     "Bars",
@@ -28,32 +30,6 @@ __all__ = [
     "reliability_plot",
 ]
 
-# After Okabe and Ito, without what vanishes on white or on black.
-_COLOURS: Final = ("#2a86c8", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_INK: Final = "#7b8794"
-"""Grey of equal contrast to white and to a dark page."""
-_STYLE: Final[dict[Any, Any]] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "spinert",
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.22,
-    "grid.color": _INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "legend.labelcolor": _INK,
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-}
-_SIZE: Final = (3.9, 3.5)
 _FROC_TICKS: Final = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 
 
@@ -100,22 +76,22 @@ def curve_plot(
         y: Label of the vertical axis.
         diagonal: Draw what chance achieves.
     """
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
+    with mpl.rc_context(PLOT_STYLE):
+        figure, axes = plot_axes()
         if diagonal:
-            axes.plot((0, 1), (0, 1), color=_INK, linewidth=0.8, linestyle=":")
+            axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":")
         _draw_curves(axes, curves)
         axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), xlabel=x, ylabel=y)
         axes.set_aspect("equal")
         if len(curves) > 1:
             axes.legend(loc="lower right" if diagonal else "lower left")
-        return _svg(figure)
+        return svg_from_figure(figure)
 
 
 def froc_plot(curves: Sequence[Curve]) -> bytes:
     """Return sensitivity against false positives per image, on a log axis."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes(width=5.4, height=4.6)
+    with mpl.rc_context(PLOT_STYLE):
+        figure, axes = plot_axes(width=5.4, height=4.6)
         _draw_curves(axes, curves, steps=True)
         axes.set_xscale("log", base=2)
         axes.set(
@@ -128,7 +104,7 @@ def froc_plot(curves: Sequence[Curve]) -> bytes:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"])
         axes.legend(loc="best", ncols=1)
-        return _svg(figure)
+        return svg_from_figure(figure)
 
 
 def reliability_plot(
@@ -141,12 +117,12 @@ def reliability_plot(
         observed: Fraction of abnormal images in it.
         counts: Images in it; the area of its dot.
     """
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes()
-        axes.plot((0, 1), (0, 1), color=_INK, linewidth=0.8, linestyle=":")
+    with mpl.rc_context(PLOT_STYLE):
+        figure, axes = plot_axes()
+        axes.plot((0, 1), (0, 1), color=INK, linewidth=0.8, linestyle=":")
         areas = 16 + 260 * np.asarray(counts) / max(1, max(counts, default=1))
-        axes.plot(predicted, observed, color=_COLOURS[0], linewidth=1.2, alpha=0.6)
-        axes.scatter(predicted, observed, s=areas, color=_COLOURS[0], alpha=0.75)
+        axes.plot(predicted, observed, color=COLOURS[0], linewidth=1.2, alpha=0.6)
+        axes.scatter(predicted, observed, s=areas, color=COLOURS[0], alpha=0.75)
         axes.set(
             xlim=(-0.03, 1.03),
             ylim=(-0.03, 1.03),
@@ -154,19 +130,19 @@ def reliability_plot(
             ylabel="fraction that is abnormal",
         )
         axes.set_aspect("equal")
-        return _svg(figure)
+        return svg_from_figure(figure)
 
 
 def bar_plot(groups: Sequence[str], bars: Sequence[Bars], *, x: str) -> bytes:
     """Return horizontal bars from 0 to 1, side by side in each group."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _axes(width=5.8, height=0.9 + 0.46 * len(groups))
+    with mpl.rc_context(PLOT_STYLE):
+        figure, axes = plot_axes(width=5.8, height=0.9 + 0.46 * len(groups))
         thickness = 0.76 / len(bars)
         for index, bar in enumerate(bars):
             places = np.arange(len(groups)) + (index - (len(bars) - 1) / 2) * thickness
             known = [0.0 if value is None else value for value in bar.values]
             axes.barh(
-                places, known, thickness * 0.9, label=bar.name, color=_COLOURS[index]
+                places, known, thickness * 0.9, label=bar.name, color=COLOURS[index]
             )
             for place, value in zip(places, bar.values, strict=True):
                 told = "no truth" if value is None else f"{value:.3f}"
@@ -176,13 +152,13 @@ def bar_plot(groups: Sequence[str], bars: Sequence[Bars], *, x: str) -> bytes:
         axes.set(xlim=(0, 1.12), xlabel=x)
         axes.grid(axis="y", visible=False)
         axes.legend(loc="lower right")
-        return _svg(figure)
+        return svg_from_figure(figure)
 
 
 def heat_plot(heat: HeatMap) -> bytes:
     """Return a grid of figures, each told in percent, the best in bold."""
-    with mpl.rc_context(_STYLE | {"axes.grid": False}):
-        figure, axes = _axes(
+    with mpl.rc_context(PLOT_STYLE | {"axes.grid": False}):
+        figure, axes = plot_axes(
             width=2.2 + 0.62 * len(heat.columns), height=1.1 + 0.42 * len(heat.rows)
         )
         values = np.array(
@@ -195,27 +171,19 @@ def heat_plot(heat: HeatMap) -> bytes:
         axes.set(xlabel=heat.column_label, ylabel=heat.row_label)
         if heat.mark is not None:
             _mark(axes, heat, heat.mark)
-        return _svg(figure)
-
-
-def _axes(width: float = _SIZE[0], height: float = _SIZE[1]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.patch.set_alpha(0)
-    axes = figure.add_subplot()
-    axes.patch.set_alpha(0)
-    return figure, axes
+        return svg_from_figure(figure)
 
 
 def _draw_curves(axes: Axes, curves: Sequence[Curve], *, steps: bool = False) -> None:
     for index, curve in enumerate(curves):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         axes.plot(
             curve.x,
             curve.y,
             label=curve.name,
             color=colour,
             linewidth=2.0 if index == 0 else 1.1,
-            linestyle="-" if index < len(_COLOURS) else "--",
+            linestyle="-" if index < len(COLOURS) else "--",
             drawstyle="steps-post" if steps else "default",
             zorder=3 if index == 0 else 2,
         )
@@ -247,14 +215,7 @@ def _mark(axes: Axes, heat: HeatMap, mark: tuple[float, float]) -> None:
     row = int(np.argmin(np.abs(np.asarray(heat.rows) - mark[0])))
     column = int(np.argmin(np.abs(np.asarray(heat.columns) - mark[1])))
     frame = mpl.patches.Rectangle(
-        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=_COLOURS[1], linewidth=2
+        (column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=2
     )
     frame.set_clip_on(False)
     axes.add_patch(frame)
-
-
-def _svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # No date: the same figures make the same file.
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()

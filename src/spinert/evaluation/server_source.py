@@ -16,6 +16,7 @@ from spinert.evaluation.subject import (
     subject_from_server,
 )
 from spinert.proto import inference_pb2 as pb
+from spinert.runtime.backends.precision import precision_text
 from spinert.runtime.bundle import LoadedBundle
 from spinert.runtime.client import (
     Client,
@@ -91,7 +92,8 @@ class ServerSource:
             raise AnswersLost(
                 "the server changed while it was evaluated: it serves "
                 f"{origin.bundle_name} {origin.bundle_version} on {origin.backend}, "
-                f"{origin.precision}{' (degraded)' if origin.degraded else ''} now; "
+                f"{precision_text(origin.backend, origin.precision)}"
+                f"{' (degraded)' if origin.degraded else ''} now; "
                 "run again once it is settled"
             )
 

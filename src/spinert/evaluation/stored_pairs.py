@@ -12,6 +12,7 @@ from spinert.evaluation.errors import StoreError
 from spinert.evaluation.pairs import Pairs, paired
 from spinert.evaluation.records import Answered
 from spinert.evaluation.store import StoredPredictions, read_store
+from spinert.evaluation.subject import precision_text
 from spinert.runtime.bundle import LoadedBundle
 
 __all__ = ["STORE_NAME", "StoredPairs", "answers_of", "pairs_from_store", "store_path"]
@@ -26,6 +27,7 @@ class StoredPairs:
 
     pairs: Pairs
     precision: str
+    """In words."""
     splits: tuple[str, ...]
     """Under which the answers were asked for."""
     remarks: tuple[str, ...]
@@ -69,7 +71,7 @@ def pairs_from_store(
         )
     return StoredPairs(
         pairs=pairs,
-        precision=stored.subject.precision,
+        precision=precision_text(stored.subject),
         splits=tuple(dict.fromkeys(answer.split for answer in answers)),
         remarks=tuple(remarks),
     )

@@ -11,6 +11,7 @@ from spinert import __version__
 from spinert.proto import bundle_pb2
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.backends import Capabilities
+from spinert.runtime.backends.precision import precision_text as text_of
 from spinert.runtime.bundle import CLASSIFIER, LoadedBundle
 
 __all__ = [
@@ -115,14 +116,8 @@ def rules_from_bundle(bundle: LoadedBundle) -> Rules:
 
 
 def precision_text(subject: Subject) -> str:
-    """Return the precision in words, and that a CPU has no half arithmetic.
-
-    ONNX Runtime's CPU provider runs a graph of half-precision weights in float32
-    between casts: rounding as stored, not as a GPU would sum.
-    """
-    name = subject.precision.upper()
-    on_cpu = subject.backend.split(" ")[0] == "onnxruntime"
-    return f"{name}, emulated on CPU" if on_cpu and name == "FP16" else name
+    """Return the precision in words, and where it is emulated."""
+    return text_of(subject.backend, subject.precision)
 
 
 def json_from_subject(subject: Subject) -> dict[str, Any]:
