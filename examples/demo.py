@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,9 +23,7 @@ from spinert.phantom.table import ImageTruth
 from spinert.phantom.writing import PhantomOrder, write_phantoms
 from spinert.proto import inference_pb2 as pb
 from spinert.runtime.report.analyze import Job, run_job
-from spinert.runtime.report.answers import FileAnswer, FileError
-from spinert.runtime.report.overlay import overlay
-from spinert.runtime.report.pictures import viewed_grey, viewing_pool
+from spinert.runtime.report.answers import FileError
 from spinert.runtime.report.progress import console, count_progress
 
 OUTPUT = Path("demo-output")
@@ -64,38 +62,29 @@ def made_phantoms(progress: Console) -> dict[Path, ImageTruth]:
     return named
 
 
-def is_abnormal(answer: FileAnswer) -> bool:
-    """Say whether a file was analysed and called abnormal."""
-    if isinstance(answer.outcome, FileError):
-        return False
-    return answer.outcome.verdict.decision == pb.DECISION_ABNORMAL
+def lesions_of(truth: ImageTruth) -> list[LabelledBox]:
+    """Return what is there to be found."""
+    return [LabelledBox(label=each.label, box=each.box) for each in truth.findings]
 
 
 def draw_sheet(
-    answers: Sequence[FileAnswer], truths: Mapping[Path, ImageTruth]
+    answers: Mapping[Path, pb.Verdict], truths: Mapping[Path, ImageTruth]
 ) -> None:
-    """Draw the phantoms' answers with the truth in brackets, all on one sheet."""
-    rows = -(-len(answers) // COLUMNS)
+    """Draw the truth into the pictures of the phantoms, and all on one sheet."""
+    rows = -(-len(truths) // COLUMNS)
     width, height = CELL[0] + GAP_PX, CELL[1] + GAP_PX
-    sheet = Image.new(
-        "RGB", (COLUMNS * width + GAP_PX, rows * height + GAP_PX), "black"
-    )
-    with viewing_pool() as pool:
-        for place, answer in enumerate(answers):
-            if isinstance(answer.outcome, FileError):
-                continue
-            grey = viewed_grey(pool, answer.path)
-            picture = overlay(grey, answer.outcome)
-            lesions = [
-                LabelledBox(label=finding.label, box=finding.box)
-                for finding in truths[answer.path].findings
-            ]
-            draw_truth(picture, grey.shape, lesions)
-            picture.save(OUTPUT / f"{answer.path.stem}.png", compress_level=3)
-            picture.thumbnail(CELL, Image.Resampling.LANCZOS)
-            row, column = divmod(place, COLUMNS)
-            x = GAP_PX + column * width + (CELL[0] - picture.width) // 2
-            sheet.paste(picture, (x, GAP_PX + row * height))
+    extent = (COLUMNS * width + GAP_PX, rows * height + GAP_PX)
+    sheet = Image.new("RGB", extent, "black")
+    for place, (path, verdict) in enumerate(answers.items()):
+        with Image.open(path.with_suffix(".png")) as drawn:
+            picture = drawn.convert("RGB")
+        shape = verdict.rows, verdict.columns
+        draw_truth(picture, shape, lesions_of(truths[path]))
+        picture.save(path.with_suffix(".png"), compress_level=3)
+        picture.thumbnail(CELL, Image.Resampling.LANCZOS)
+        row, column = divmod(place, COLUMNS)
+        x = GAP_PX + column * width + (CELL[0] - picture.width) // 2
+        sheet.paste(picture, (x, GAP_PX + row * height))
     sheet.save(SHEET, quality=85, optimize=True)
 
 
@@ -129,14 +118,18 @@ def main() -> None:
         f"pictures and results.json are in {OUTPUT}/"
     )
     if truths:
-        asked = [answer for answer in answers if answer.path in truths]
+        asked = {
+            answer.path: answer.outcome.verdict
+            for answer in answers
+            if answer.path in truths and not isinstance(answer.outcome, FileError)
+        }
         draw_sheet(asked, truths)
         right = sum(
-            is_abnormal(answer) == bool(truths[answer.path].findings)
-            for answer in asked
+            (verdict.decision == pb.DECISION_ABNORMAL) == bool(truths[path].findings)
+            for path, verdict in asked.items()
         )
         out.print(
-            f"{right} of {len(asked)} phantoms rightly called normal or abnormal; "
+            f"{right} of {len(truths)} phantoms rightly called normal or abnormal; "
             f"{SHEET} shows them, what is really there in white brackets"
         )
 

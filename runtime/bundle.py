@@ -29,10 +29,6 @@ class LoadedBundle:
     sha256: str
     """Of bundle.json, which holds the hashes of all other files."""
 
-    def network_path(self, role: str) -> Path:
-        """Return the ONNX file of network `role`."""
-        return self.directory / self.spec.networks[role].file
-
 
 def load_bundle(directory: Path, *, check_hashes: bool = True) -> LoadedBundle:
     """Read `directory`/bundle.json and check it against every file it lists.

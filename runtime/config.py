@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from spinert.runtime.backends.settings import BackendSettings
 from spinert.runtime.compiled.settings import EnginesSettings
 from spinert.runtime.errors import ConfigError, Reason
 from spinert.runtime.toml_values import built, require
 from spinert.runtime.user_directories import user_directory
 
 __all__ = [
-    "BackendSettings",
+    "UNIX_SCHEME",
     "DecodeSettings",
     "EngineSettings",
     "GoldenSettings",
+    "KserveSettings",
     "ServerSettings",
     "Settings",
     "fallback_settings",
@@ -24,8 +27,17 @@ __all__ = [
 ]
 
 
+UNIX_SCHEME = "unix:"
+
+_HOST_PORT = re.compile(r"(\[[^][]+\]|[^][:]+):[0-9]{1,5}")
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def _is_host_port(text: str) -> bool:
+    return bool(_HOST_PORT.fullmatch(text)) and int(text.rpartition(":")[2]) <= 65_535
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +45,11 @@ class ServerSettings:
     """The gRPC front."""
 
     listen: str = "127.0.0.1:50051"
-    """HOST:PORT; port 0 takes a free one. Beyond loopback, put TLS in front."""
+    """HOST:PORT; port 0 takes a free one. Beyond loopback, put TLS in front.
+    Or unix:/PATH, a socket for devices of this machine."""
+
+    socket_mode: int = 0o600
+    """Who may connect to the socket of unix:/PATH: 0o600 is this user alone."""
 
     max_message_mib: int = 64
     """Largest message either way. Each stream may hold two of them in memory."""
@@ -41,18 +57,89 @@ class ServerSettings:
     max_frames_in_flight: int = 16
     """Credit of one stream. More hides latency; each frame is held in memory."""
 
+    max_connections: int = 256
+    """Connections at a time; of each front process, and of each address of a name.
+    Others are closed at once. Each costs a file descriptor and some memory."""
+
     reflection: bool = False
     """Let tools list the services. Handy in development, off in production."""
 
     grace_s: float = 30.0
     """How long frames in flight may take to finish after SIGTERM."""
 
+    resume_window_s: float = 30.0
+    """How long a resumable stream is kept after its connection broke, its frames
+    computed and its answers held. 0: streams cannot be resumed."""
+
+    resume_max_streams: int = 256
+    """Resumable streams open or kept at a time, each with its credit of frames."""
+
+    fronts: int = 1
+    """Processes that receive frames; from 2 on they pass them on to this one. For
+    many devices whose large frames fill a core, and cores to spare: of 15 MB the CPU
+    of a frame doubles in all and this process keeps a third of what it had; of 600 KB
+    it nearly trebles, and this process keeps most."""
+
+    shared_memory: bool = False
+    """Let devices of this machine register shared memory, from which frames are
+    read. Not behind a proxy: all it forwards would count as of this machine."""
+
+    shared_memory_users: tuple[int, ...] = ()
+    """Numbers of the users, besides the server's own, whose memory may be used."""
+
+    shared_memory_prefix: str = "/spinert-"
+    """What keys of shared memory begin with: other objects of admitted users are out
+    of reach. "/" admits all of them, as tools need that choose names themselves."""
+
+    max_regions: int = 32
+    """Regions registered at a time; each holds a file descriptor."""
+
+    max_region_mib: int = 1024
+    """Size of one region. Its memory is the client's, whatever the size."""
+
     def __post_init__(self) -> None:
         """Reject settings that could never serve a frame."""
-        require(":" in self.listen, "server.listen must be HOST:PORT")
+        path = self.listen.removeprefix(UNIX_SCHEME)
+        require(
+            path.startswith("/") if path != self.listen else _is_host_port(path),
+            "server.listen must be HOST:PORT, the port from 0 to 65535 and an IPv6 "
+            "host in brackets, or unix:/PATH",
+        )
+        mode = self.socket_mode
+        require(0o600 <= mode <= 0o777, "server.socket_mode: 0o600 to 0o777")
         require(1 <= self.max_message_mib <= 1024, "server.max_message_mib: 1 to 1024")
         require(self.max_frames_in_flight >= 1, "server.max_frames_in_flight: from 1")
+        connections = self.max_connections
+        require(1 <= connections <= 65_535, "server.max_connections: 1 to 65535")
         require(self.grace_s >= 0, "server.grace_s must not be negative")
+        window_s = self.resume_window_s
+        require(0 <= window_s <= 86_400, "server.resume_window_s: 0 to 86400")
+        require(self.resume_max_streams >= 1, "server.resume_max_streams: from 1")
+        require(1 <= self.fronts <= 64, "server.fronts: 1 to 64")
+        require(
+            self.fronts == 1 or not (self.reflection or path != self.listen),
+            "server.fronts: several take HOST:PORT only, and no reflection",
+        )
+        users = self.shared_memory_users
+        require(all(u >= 0 for u in users), "server.shared_memory_users: from 0")
+        require(
+            self.shared_memory_prefix.rfind("/") == 0,
+            "server.shared_memory_prefix: a slash, and none behind it",
+        )
+        require(1 <= self.max_regions <= 512, "server.max_regions: 1 to 512")
+        require(self.max_region_mib >= 1, "server.max_region_mib: from 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KserveSettings:
+    """The Open Inference Protocol, on the port of the front."""
+
+    enabled: bool = True
+    """Answer it at all. Its shared memory is that of server.shared_memory."""
+
+    model_control: bool = False
+    """Let clients unload models, and load them again, for all clients of this
+    protocol. Nothing is read from disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,44 +226,6 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BackendSettings:
-    """What runs the networks."""
-
-    name: str = "onnxruntime"
-    """A key of spinert.runtime.backends.BACKENDS; never replaced silently."""
-
-    threads: int = 0
-    """Threads one network may use; 0: all cores."""
-
-    precision: str = ""
-    """Of the networks' graphs: "fp32" or "fp16"; empty: the backend's own choice."""
-
-    cuda_graphs: bool = True
-    """Launch batches of shapes that come back as one CUDA graph each, where the
-    backend can. Takes device memory for each shape."""
-
-    fallback: str = ""
-    """Serves while `name` is made ready, and if it never is; every answer says
-    `degraded` then. "onnxruntime" or empty: none, wait for `name`."""
-
-    def __post_init__(self) -> None:
-        """Reject what no backend could be told."""
-        require(self.threads >= 0, "backend.threads must not be negative")
-        require(
-            self.precision in ("", "fp32", "fp16"),
-            'backend.precision: "fp32" or "fp16", or leave it out',
-        )
-        require(
-            self.fallback in ("", "onnxruntime"),
-            'backend.fallback: "onnxruntime", or leave it out',
-        )
-        require(
-            not self.fallback or self.fallback != self.name,
-            "backend.fallback is the backend itself; leave it out",
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class GoldenSettings:
     """The gate: the golden set, and certificates of having passed it."""
 
@@ -208,13 +257,18 @@ class Settings:
     engine: EngineSettings = field(default_factory=EngineSettings)
     backend: BackendSettings = field(default_factory=BackendSettings)
     golden: GoldenSettings = field(default_factory=GoldenSettings)
+    kserve: KserveSettings = field(default_factory=KserveSettings)
     engines: EnginesSettings = field(default_factory=EnginesSettings)
 
 
 def fallback_settings(settings: Settings) -> Settings:
     """Return `settings` with the fallback as the backend, in its own precision."""
     fallback = replace(
-        settings.backend, name=settings.backend.fallback, fallback="", precision=""
+        settings.backend,
+        name=settings.backend.fallback,
+        fallback="",
+        precision="",
+        device_preprocessing=False,
     )
     return replace(settings, backend=fallback)
 

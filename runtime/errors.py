@@ -10,10 +10,15 @@ SpinertError                   INTERNAL
 │   ├── DeadlineExceeded       DEADLINE_EXCEEDED    too late to be of use
 │   ├── Unavailable            UNAVAILABLE          starting, draining, recovering
 │   │   └── DeviceLost                              the accelerator died under it
-│   └── Cancelled              CANCELLED            the client withdrew the frame
+│   ├── Cancelled              CANCELLED            the client withdrew the frame
+│   └── Superseded             ABORTED              a newer frame of a live view came
 ├── ProtocolViolation          INVALID_ARGUMENT     the stream's rules were broken
 │   ├── DuplicateFrame         ALREADY_EXISTS
-│   └── StreamStateError       FAILED_PRECONDITION
+│   ├── StreamStateError       FAILED_PRECONDITION
+│   ├── RegionRefused          FAILED_PRECONDITION  shared memory cannot be used so
+│   │   └── RegionTaken        ALREADY_EXISTS
+│   ├── ModelUnknown           NOT_FOUND
+│   └── ModelControlRefused    FAILED_PRECONDITION  loading and unloading is off
 ├── BackendError               INTERNAL             a network failed on a valid batch
 └── SetupError                 FAILED_PRECONDITION  configuration or bundle is unusable
     ├── ConfigError
@@ -28,10 +33,11 @@ tree is a bug and reaches the client as INTERNAL with a reference id.
 
 from __future__ import annotations
 
-from enum import StrEnum, unique
 from typing import ClassVar
 
 import grpc
+
+from spinert.runtime.reasons import Reason
 
 __all__ = [
     "BackendError",
@@ -45,84 +51,21 @@ __all__ = [
     "FrameRefused",
     "FrameTooCostly",
     "MalformedFrame",
+    "ModelControlRefused",
+    "ModelUnknown",
     "Overloaded",
     "ProtocolViolation",
     "Reason",
     "RefusedNow",
+    "RegionRefused",
+    "RegionTaken",
     "SetupError",
     "SpinertError",
     "StreamStateError",
+    "Superseded",
     "Unavailable",
     "UnsupportedFrame",
 ]
-
-
-@unique
-class Reason(StrEnum):
-    """Stable codes, sent as google.rpc.ErrorInfo.reason; listed in docs/errors.md."""
-
-    # MalformedFrame
-    EMPTY_FRAME = "EMPTY_FRAME"
-    MALFORMED_DICOM = "MALFORMED_DICOM"
-    MALFORMED_RAW_IMAGE = "MALFORMED_RAW_IMAGE"
-    MALFORMED_ENCODED_IMAGE = "MALFORMED_ENCODED_IMAGE"
-    PIXEL_DATA_MISSING = "PIXEL_DATA_MISSING"
-    PIXEL_DATA_LENGTH = "PIXEL_DATA_LENGTH"
-    CONSTANT_IMAGE = "CONSTANT_IMAGE"
-    # UnsupportedFrame
-    MODALITY_NOT_ACCEPTED = "MODALITY_NOT_ACCEPTED"
-    SOP_CLASS_NOT_ACCEPTED = "SOP_CLASS_NOT_ACCEPTED"
-    TRANSFER_SYNTAX_UNSUPPORTED = "TRANSFER_SYNTAX_UNSUPPORTED"
-    ENCODED_FORMAT_UNSUPPORTED = "ENCODED_FORMAT_UNSUPPORTED"
-    COLOUR_IMAGE = "COLOUR_IMAGE"
-    MULTI_FRAME = "MULTI_FRAME"
-    FOR_PROCESSING = "FOR_PROCESSING"
-    BITS_UNSUPPORTED = "BITS_UNSUPPORTED"
-    # FrameTooCostly
-    DIMENSIONS_OUT_OF_RANGE = "DIMENSIONS_OUT_OF_RANGE"
-    DECOMPRESSION_BOMB = "DECOMPRESSION_BOMB"
-    NESTING_TOO_DEEP = "NESTING_TOO_DEEP"
-    TOO_MANY_ELEMENTS = "TOO_MANY_ELEMENTS"
-    DECODE_MEMORY = "DECODE_MEMORY"
-    DECODE_TIMEOUT = "DECODE_TIMEOUT"
-    DECODER_CRASHED = "DECODER_CRASHED"
-    # gRPC itself, RESOURCE_EXHAUSTED; the client names the reason
-    MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
-    # RefusedNow
-    QUEUE_FULL = "QUEUE_FULL"
-    DEVICE_QUOTA = "DEVICE_QUOTA"
-    CREDIT_EXCEEDED = "CREDIT_EXCEEDED"
-    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
-    NOT_READY = "NOT_READY"
-    SHUTTING_DOWN = "SHUTTING_DOWN"
-    DEVICE_LOST = "DEVICE_LOST"
-    CANCELLED = "CANCELLED"
-    # ProtocolViolation
-    MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
-    STREAM_NOT_OPEN = "STREAM_NOT_OPEN"
-    STREAM_ALREADY_OPEN = "STREAM_ALREADY_OPEN"
-    RESUME_UNAVAILABLE = "RESUME_UNAVAILABLE"
-    DUPLICATE_FRAME_ID = "DUPLICATE_FRAME_ID"
-    SEQUENCE_NOT_INCREASING = "SEQUENCE_NOT_INCREASING"
-    FIELD_TOO_LONG = "FIELD_TOO_LONG"
-    # BackendError
-    NETWORK_FAILED = "NETWORK_FAILED"
-    NETWORK_OUTPUT_INVALID = "NETWORK_OUTPUT_INVALID"
-    DEVICE_OUT_OF_MEMORY = "DEVICE_OUT_OF_MEMORY"
-    # SetupError
-    CONFIG_INVALID = "CONFIG_INVALID"
-    BUNDLE_MISSING = "BUNDLE_MISSING"
-    BUNDLE_INVALID = "BUNDLE_INVALID"
-    BUNDLE_HASH_MISMATCH = "BUNDLE_HASH_MISMATCH"
-    GOLDEN_SET_FAILED = "GOLDEN_SET_FAILED"
-    CERTIFICATE_MISSING = "CERTIFICATE_MISSING"
-    BACKEND_UNAVAILABLE = "BACKEND_UNAVAILABLE"
-    ENGINE_BUILD_FAILED = "ENGINE_BUILD_FAILED"
-    ENGINE_CACHE_FAILED = "ENGINE_CACHE_FAILED"
-    ENGINE_UNTRUSTED = "ENGINE_UNTRUSTED"
-    ADDRESS_IN_USE = "ADDRESS_IN_USE"
-    # anything outside the tree
-    INTERNAL = "INTERNAL"
 
 
 class SpinertError(Exception):
@@ -197,6 +140,12 @@ class Cancelled(RefusedNow):
     status = grpc.StatusCode.CANCELLED
 
 
+class Superseded(RefusedNow):
+    """The next frame of a live view came while this one waited for its turn."""
+
+    status = grpc.StatusCode.ABORTED
+
+
 class ProtocolViolation(SpinertError):
     """The client broke a rule of the protocol."""
 
@@ -211,6 +160,30 @@ class DuplicateFrame(ProtocolViolation):
 
 class StreamStateError(ProtocolViolation):
     """The message is valid, but not at this point of the stream."""
+
+    status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class RegionRefused(ProtocolViolation):
+    """Shared memory cannot be used in the way that was asked for."""
+
+    status = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class RegionTaken(RegionRefused):
+    """A region of this name is registered."""
+
+    status = grpc.StatusCode.ALREADY_EXISTS
+
+
+class ModelUnknown(ProtocolViolation):
+    """There is no model of this name and version."""
+
+    status = grpc.StatusCode.NOT_FOUND
+
+
+class ModelControlRefused(ProtocolViolation):
+    """Clients may not load and unload models, or not in this way."""
 
     status = grpc.StatusCode.FAILED_PRECONDITION
 

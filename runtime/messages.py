@@ -23,13 +23,14 @@ from spinert.runtime.errors import (
     SpinertError,
 )
 from spinert.runtime.frame import (
-    Buffer,
     Content,
     DicomFrame,
     EncodedFrame,
     FrameRequest,
+    Payload,
     Priority,
     RawFrame,
+    size_of,
 )
 from spinert.runtime.image import Photometric, Rescale, Spacing, VoiFunction, Window
 from spinert.runtime.verdict import Output
@@ -99,7 +100,7 @@ class Refusal:
 
 def frame_request_from_wire(
     frame: pb.Frame,
-    payload: Buffer,
+    payload: Payload,
     *,
     device: str,
     arrived_s: float,
@@ -186,9 +187,9 @@ def _outputs(frame: pb.Frame) -> frozenset[Output]:
     return asked or _DEFAULT_OUTPUTS
 
 
-def _content(frame: pb.Frame, payload: Buffer) -> Content:
+def _content(frame: pb.Frame, payload: Payload) -> Content:
     kind = frame.WhichOneof("content")
-    if kind is None or not len(payload):
+    if kind is None or not size_of(payload):
         raise MalformedFrame(
             Reason.EMPTY_FRAME, "the frame holds no image: set dicom, raw or encoded"
         )
@@ -199,7 +200,7 @@ def _content(frame: pb.Frame, payload: Buffer) -> Content:
     return _raw_frame(frame.raw, payload)
 
 
-def _raw_frame(raw: pb.RawImage, pixels: Buffer) -> RawFrame:
+def _raw_frame(raw: pb.RawImage, pixels: Payload) -> RawFrame:
     if raw.photometric_interpretation not in _PHOTOMETRIC:
         raise MalformedFrame(
             Reason.MALFORMED_RAW_IMAGE,

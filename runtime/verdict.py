@@ -58,6 +58,8 @@ class ReleaseReason(Enum):
     FULL = 1
     DELAY = 2
     DRAIN = 3
+    DEADLINE = 4
+    NO_GAIN = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

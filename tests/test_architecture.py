@@ -19,6 +19,8 @@ MAY_IMPORT = {
     "src/spinert/phantom": {"phantom"},
     "src/spinert/evaluation": {"evaluation", "runtime", "proto"},
     "src/spinert/constancy": {"constancy", "phantom", "runtime", "proto"},
+    "src/spinert/bench": {"bench", "phantom", "runtime", "proto"},
+    "src/spinert/simulator": {"simulator", "runtime"},
 }
 SOURCES = [
     path

@@ -14,6 +14,8 @@ from support.dicoms import phantom, radiograph
 from support.fronts import ScriptedEngine, front_in_a_thread
 from support.servers import serving, write_served_bundle
 
+from spinert.runtime.config import ServerSettings
+
 
 def spinert(*words, code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "spinert", *map(str, words)]
@@ -162,6 +164,34 @@ def test_serve_check_validates_without_serving(bundle, tmp_path):
     assert "unknown backend 'tensort'" in done.stderr
 
 
+SERVE_OVER_A_GRPC_THAT_COMPLAINS = """
+import asyncio, sys, types
+from pathlib import Path
+from spinert.commands.serving import serve
+
+async def fails_to_bind():
+    import grpc
+    try:
+        grpc.aio.server().add_insecure_port(":0")
+    except RuntimeError:
+        pass
+
+stub = types.SimpleNamespace(serve=lambda *_: asyncio.run(fails_to_bind()))
+sys.modules["spinert.runtime.server.serve"] = stub
+serve(["--bundle", "."])
+"""
+
+
+@pytest.mark.parametrize(("wish", "is_quiet"), [("", True), ("ERROR", False)])
+def test_standard_error_of_a_server_is_its_log_unless_grpc_is_asked_for(wish, is_quiet):
+    environment = {k: v for k, v in os.environ.items() if k != "GRPC_VERBOSITY"}
+    environment |= {"GRPC_VERBOSITY": wish} if wish else {}
+    command = [sys.executable, "-c", SERVE_OVER_A_GRPC_THAT_COMPLAINS]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0
+    assert (done.stderr == "") is is_quiet
+
+
 def test_analyze_tells_what_became_of_each_file(bundle, folder, tmp_path):
     out, pictures = tmp_path / "results.json", tmp_path / "pictures"
     with serving(bundle, tmp_path / "server") as server:
@@ -201,13 +231,13 @@ def test_file_names_are_shown_as_they_are(bundle, folder, tmp_path):
 
 
 class EndingEngine(ScriptedEngine):
-    """The server shuts down with its second frame."""
+    """The server shuts down with its third frame."""
 
     front = None
 
     def submit(self, request):
         future = super().submit(request)
-        if len(self.requests) == 2:
+        if len(self.requests) == 3:
             self.front.service.drain()
         return future
 
@@ -217,14 +247,19 @@ def test_analyze_keeps_what_it_has_when_the_server_leaves(folder, tmp_path):
         (folder / f"more{number:02}.dcm").write_bytes(b"not DICOM")
     out = tmp_path / "results.json"
     engine = EndingEngine()
-    with front_in_a_thread(engine) as front:
+    # So the client has the answers to two frames when it sends the third; what comes
+    # with the end of a call may be lost in gRPC.
+    one_by_one = ServerSettings(listen="127.0.0.1:0", max_frames_in_flight=1)
+    with front_in_a_thread(engine, one_by_one) as front:
         engine.front = front
         server = ("--server", front.address)
         done = spinert("analyze", folder, *server, "--json", out, code=1)
     assert "file without answer" in done.stdout
     results = json.loads(out.read_text())
     assert len(results) == 42
-    assert ["error" in result for result in results] == [False] * 2 + [True] * 40
+    is_lost = ["error" in result for result in results]
+    assert not any(is_lost[:2])
+    assert all(is_lost[3:])
 
 
 PARENT = """

@@ -29,15 +29,22 @@ def demo(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def by_default(small_bundle, tmp_path_factory):
+    """Run it as `make demo` does; return the process and its folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    done = demo(folder, "--bundle", small_bundle)
+    assert done.returncode == 0, done.stderr
+    return done, folder / "demo-output"
+
+
 @pytest.mark.slow
 def test_by_default_it_shows_phantoms_and_the_real_radiographs_of_pydicom_data(
-    small_bundle, tmp_path
+    by_default,
 ):
-    done = demo(tmp_path, "--bundle", small_bundle)
-    assert done.returncode == 0, done.stderr
+    done, output = by_default
     assert "16 analysed, 0 refused" in done.stdout
     assert "Untrained weights" in done.stdout
-    output = tmp_path / "demo-output"
     served = json.loads((output / "results.json").read_text())
     assert len(served) == len(list(output.glob("*.png"))) == 16
     assert all("verdict" in answer for answer in served)
@@ -55,9 +62,8 @@ def test_by_default_it_shows_phantoms_and_the_real_radiographs_of_pydicom_data(
 
 
 @pytest.mark.slow
-def test_the_truth_is_drawn_over_what_was_found(small_bundle, tmp_path):
-    assert demo(tmp_path, "--bundle", small_bundle).returncode == 0
-    output = tmp_path / "demo-output"
+def test_the_truth_is_drawn_over_what_was_found(by_default):
+    _, output = by_default
     with Image.open(output / "phantoms.jpg") as sheet:
         shades = np.asarray(sheet.convert("L"))
     assert shades.shape[1] > 1900

@@ -1,34 +1,88 @@
 // Copyright SpineRT authors. SPDX-License-Identifier: Apache-2.0
 //
-// A device without Python: streams one raw 16-bit frame and prints the verdict.
+// A device without Python: streams one raw frame and prints the verdict. Where the
+// connection breaks, or the server is restarted, it comes back and goes on.
 //
-//   spinert_device HOST:PORT [FILE ROWS COLUMNS [BITS_STORED]]
+//   spinert_device [--shared-memory] [--device NAME] ADDRESS [FILE ROWS COLUMNS [BITS_STORED]]
 //
-// FILE holds ROWS x COLUMNS stored values of two bytes, little endian, row by row.
-// Without one, a synthetic gradient is sent. Exit codes: 0 answered, 1 the frame or
-// the stream was refused, 2 wrong usage. Research use only: not a medical device.
+// ADDRESS is HOST:PORT, or unix:PATH for a server of this machine. FILE holds ROWS x
+// COLUMNS stored values, row by row: two bytes each, little endian, or one where
+// BITS_STORED (16) is at most 8; without a file, a synthetic gradient is sent. With
+// --shared-memory, pixels do not pass the socket: a server of this machine reads them
+// where they lie (docs/transport.md). NAME is the unit of quotas: each device has its own.
+// Exit codes: 0 served, 1 refused or not answered, 2 wrong arguments. Research use only:
+// not a medical device.
 
-#include <grpcpp/grpcpp.h>
-
+#include <charconv>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <fstream>
 #include <iostream>
 #include <iterator>
-#include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <utility>
+#include <variant>
+#include <vector>
 
-#include "inference.grpc.pb.h"
+#include "client.hpp"
 
 namespace {
 
 namespace v1 = spinert::v1;
-using Stream = grpc::ClientReaderWriter<v1::StreamRequest, v1::StreamReply>;
 
-constexpr int kMaxMessageBytes = 64 * 1024 * 1024;
+constexpr const char* kUsage =
+    "usage: spinert_device [--shared-memory] [--device NAME] ADDRESS"
+    " [FILE ROWS COLUMNS [BITS_STORED]]\n";
+
+class WrongArguments : public std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+struct Arguments {
+    bool is_help = false;
+    bool in_shared_memory = false;
+    std::string device = "example device";
+    std::vector<std::string> positional;
+};
+
+Arguments parse(int argc, char** argv) {
+    Arguments arguments;
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    for (auto word = words.begin(); word != words.end(); ++word) {
+        if (*word == "--help") {
+            arguments.is_help = true;
+        } else if (*word == "--shared-memory") {
+            arguments.in_shared_memory = true;
+        } else if (*word == "--device" && word + 1 != words.end()) {
+            arguments.device = *++word;
+        } else if (word->rfind("--", 0) == 0) {
+            throw WrongArguments(kUsage);
+        } else {
+            arguments.positional.push_back(*word);
+        }
+    }
+    const std::size_t count = arguments.positional.size();
+    if (!arguments.is_help && count != 1 && count != 4 && count != 5) {
+        throw WrongArguments(kUsage);
+    }
+    return arguments;
+}
+
+std::uint32_t number(const std::string& text, const char* name) {
+    std::uint32_t value = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    if (error != std::errc() || stop != end) {
+        throw WrongArguments(std::string(name) + " must be a whole number, not '" + text + "'\n");
+    }
+    return value;
+}
 
 v1::RawImage gradient(std::uint32_t rows, std::uint32_t columns) {
     constexpr std::uint32_t levels = 4096;
@@ -49,19 +103,31 @@ v1::RawImage gradient(std::uint32_t rows, std::uint32_t columns) {
     return image;
 }
 
-v1::RawImage read_raw(int argc, char** argv) {
-    std::ifstream file(argv[2], std::ios::binary);
-    if (!file) throw std::runtime_error(std::string("cannot read ") + argv[2]);
+v1::RawImage read_raw(const std::vector<std::string>& words) {
     v1::RawImage image;
-    image.set_rows(static_cast<std::uint32_t>(std::stoul(argv[3])));
-    image.set_columns(static_cast<std::uint32_t>(std::stoul(argv[4])));
-    image.set_bits_stored(argc > 5 ? static_cast<std::uint32_t>(std::stoul(argv[5])) : 16);
+    image.set_rows(number(words[2], "ROWS"));
+    image.set_columns(number(words[3], "COLUMNS"));
+    image.set_bits_stored(words.size() > 4 ? number(words[4], "BITS_STORED") : 16);
     image.set_photometric_interpretation(v1::MONOCHROME2);
+    std::ifstream file(words[1], std::ios::binary);
+    if (!file) throw WrongArguments("cannot read " + words[1] + "\n");
     image.mutable_pixels()->assign(std::istreambuf_iterator<char>(file), {});
+    if (image.pixels().empty()) throw WrongArguments(words[1] + " is empty\n");
     return image;
 }
 
-void print(const v1::Result& result) {
+// Moves the pixels into shared memory, where a real device would have its detector write
+// them. It may write the next frame there once this one is answered.
+void place(v1::Frame& frame, SharedMemory& memory) {
+    std::string& pixels = *frame.mutable_raw()->mutable_pixels();
+    std::memcpy(memory.data(), pixels.data(), pixels.size());
+    frame.mutable_shared()->set_region(memory.key());  // as Client names it
+    frame.mutable_shared()->set_offset(0);
+    frame.mutable_shared()->set_length(pixels.size());
+    frame.mutable_raw()->clear_pixels();
+}
+
+int print(const v1::Result& result) {
     const v1::Verdict& verdict = result.verdict();
     std::cout << "decision " << v1::Decision_Name(verdict.decision()) << "\n"
               << "abnormal probability " << verdict.abnormal_probability() << ", threshold "
@@ -79,86 +145,43 @@ void print(const v1::Result& result) {
     if (!result.provenance().notice().empty()) {
         std::cout << "notice " << result.provenance().notice() << "\n";
     }
+    return EXIT_SUCCESS;
 }
 
-// Reads replies until there is permission to send a frame; keeps the limits told.
-bool wait_for_credit(Stream& stream, v1::Limits& limits) {
-    v1::StreamReply reply;
-    while (stream.Read(&reply)) {
-        if (reply.has_opened()) limits = reply.opened().limits();
-        if (reply.has_credit() && reply.credit().frames() > 0) return true;
+int print(const v1::FrameError& error) {
+    std::cerr << "refused " << error.reason() << ": " << error.message();
+    if (error.retry_after_ms() > 0) {
+        std::cerr << " (try again after " << error.retry_after_ms() << " ms)";
     }
-    return false;
+    std::cerr << "\n";
+    return EXIT_FAILURE;
 }
 
-// Reads until the one frame is answered; returns whether it was served.
-bool read_answer(Stream& stream) {
-    v1::StreamReply reply;
-    while (stream.Read(&reply)) {
-        if (reply.has_result()) {
-            print(reply.result());
-            return true;
-        }
-        if (reply.has_frame_error()) {
-            const v1::FrameError& error = reply.frame_error();
-            std::cerr << "refused " << error.reason() << ": " << error.message() << "\n";
-            return false;
-        }
-    }
-    return false;
-}
-
-bool analyze(const std::string& address, v1::RawImage image) {
-    grpc::ChannelArguments options;
-    options.SetMaxSendMessageSize(kMaxMessageBytes);
-    options.SetMaxReceiveMessageSize(kMaxMessageBytes);
-    const auto channel =
-        grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), options);
-    const auto stub = v1::SpineInference::NewStub(channel);
-    grpc::ClientContext context;
-    const std::unique_ptr<Stream> stream = stub->Stream(&context);
-
-    v1::StreamRequest request;
-    request.mutable_open()->set_device("example device");
-    v1::Limits limits;
-    bool served = false;
-    if (stream->Write(request) && wait_for_credit(*stream, limits)) {
-        v1::Frame& frame = *request.mutable_frame();
-        frame.set_frame_id("frame-1");
-        frame.set_sequence(1);
-        *frame.mutable_raw() = std::move(image);
-        // A larger message would end the stream, with all other frames on it.
-        if (request.ByteSizeLong() > limits.max_message_bytes()) {
-            std::cerr << "refused MESSAGE_TOO_LARGE: " << request.ByteSizeLong() << " bytes, "
-                      << limits.max_message_bytes() << " are taken\n";
-        } else {
-            served = stream->Write(request) && read_answer(*stream);
-        }
-    }
-    stream->WritesDone();
-    v1::StreamReply rest;
-    while (stream->Read(&rest)) {
-    }
-    const grpc::Status status = stream->Finish();
-    if (!status.ok()) {
-        std::cerr << "stream ended with code " << status.error_code() << ": "
-                  << status.error_message() << "\n";
-    }
-    return served && status.ok();
+int analyze(const Arguments& arguments) {
+    const std::vector<std::string>& words = arguments.positional;
+    v1::Frame frame;
+    frame.set_frame_id("frame-1");
+    *frame.mutable_raw() = words.size() == 1 ? gradient(1024, 512) : read_raw(words);
+    std::optional<SharedMemory> memory;
+    if (arguments.in_shared_memory) place(frame, memory.emplace(frame.raw().pixels().size()));
+    Client client(words[0], arguments.device);
+    const Answer answer = client.analyze(std::move(frame), memory ? &*memory : nullptr);
+    return std::visit([](const auto& each) { return print(each); }, answer);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 2 && argc != 5 && argc != 6) {
-        std::cerr << "usage: spinert_device HOST:PORT [FILE ROWS COLUMNS [BITS_STORED]]\n";
-        return 2;
-    }
     try {
-        v1::RawImage image = argc == 2 ? gradient(1024, 512) : read_raw(argc, argv);
-        return analyze(argv[1], std::move(image)) ? EXIT_SUCCESS : EXIT_FAILURE;
+        const Arguments arguments = parse(argc, argv);
+        if (!arguments.is_help) return analyze(arguments);
+        std::cout << kUsage;
+        return EXIT_SUCCESS;
+    } catch (const WrongArguments& error) {
+        std::cerr << error.what();
+        return 2;
     } catch (const std::exception& error) {
         std::cerr << error.what() << "\n";
-        return 2;
+        return EXIT_FAILURE;
     }
 }

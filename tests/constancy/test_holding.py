@@ -70,7 +70,7 @@ def test_limits_are_a_revision_of_the_bundle(limited):
     assert spec.version.startswith("1+limits.20")
     [revision] = spec.provenance.revisions
     assert revision.tool.startswith("spinert selftest ")
-    assert revision.note == "limits of the constancy test, measured on fake 1, fp32"
+    assert revision.note == "limits of the constancy test, measured on fake 1, FP32"
     assert len(spec.constancy.cases) == CHOICES.count
     assert len({case.decision for case in spec.constancy.cases}) == 2
     assert any(case.findings for case in spec.constancy.cases)

@@ -44,7 +44,7 @@ def test_what_is_measured_is_what_a_bundle_may_store():
     ]
     assert told.cases[0].findings[0].class_name == CLASSES[0]
     assert told.cases[0].pixels_sha256 == asked(result()).pixels_sha256
-    assert told.measured_on == "fake 1, fp32"
+    assert told.measured_on == "fake 1, FP32"
 
 
 def test_phantoms_near_the_threshold_are_left_out():

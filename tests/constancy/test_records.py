@@ -325,7 +325,7 @@ def test_a_line_stands_where_the_bundle_changed():
 
 def test_the_table_tells_every_phantom_and_the_verdict(failed):
     text = shown(run_view(run()))
-    assert "PASSED  tiny 1 on fake 1, fp32" in text
+    assert "PASSED  tiny 1 on fake 1, FP32" in text
     assert "not a medical device. phantom-trained" in text
     text = shown(run_view(failed))
     assert "FAILED  tiny 1" in text

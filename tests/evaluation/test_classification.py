@@ -38,7 +38,7 @@ def arrays(images):
     return np.array(truth, np.bool_), np.array(probabilities, np.float64)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(IMAGES)
 def test_auroc_is_that_of_scikit_learn(images):
     truth, probabilities = arrays(images)
@@ -49,7 +49,7 @@ def test_auroc_is_that_of_scikit_learn(images):
         assert found == pytest.approx(roc_auc_score(truth, probabilities), abs=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(IMAGES, st.integers(0, 2**32 - 1))
 def test_auroc_of_a_resample_is_that_of_its_images(images, seed):
     truth, probabilities = arrays(images)
@@ -63,7 +63,7 @@ def test_auroc_of_a_resample_is_that_of_its_images(images, seed):
         assert found == pytest.approx(expected, abs=1e-9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(IMAGES)
 def test_youdens_threshold_is_that_of_the_official_code(images):
     truth, probabilities = arrays(images)

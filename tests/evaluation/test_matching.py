@@ -56,7 +56,7 @@ def assert_agrees_with_pycocotools(pairs, kept_only=False):
         assert np.mean(own) == pytest.approx(coco.ap20_50, abs=1e-9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(pairs_of_few_images())
 def test_average_precision_is_that_of_pycocotools(pairs):
     assert_agrees_with_pycocotools(pairs)

@@ -1,4 +1,4 @@
-"""What tests on a real GPU share; without one, or without a library, they skip."""
+"""What tests on a real GPU share; see support.gpus for what they do without one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.family_bundles import CLASSIFIERS, MAX_BATCH, write_family_bundle
+from support.gpus import MODULES, closed_backends, missing, require_open
 
 from spinert.runtime import backends
 from spinert.runtime.backends import Backend, BackendOptions
@@ -19,8 +20,6 @@ from spinert.runtime.device.pycuda import open_pycuda_device
 from spinert.runtime.engine.opening import load_networks
 from spinert.runtime.errors import BackendUnavailable
 
-GPU_BACKENDS = ("tensorrt", "tensorrt-rtx", "onnxruntime-cuda")
-
 Opener = Callable[..., Backend]
 
 
@@ -29,7 +28,7 @@ def gpu() -> Gpu:
     try:
         return gpu_of_this_machine()
     except BackendUnavailable as error:
-        pytest.skip(error.message)
+        missing(error.message)
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def device(gpu: Gpu) -> Iterator[Device]:
     try:
         device = open_pycuda_device()
     except BackendUnavailable as error:
-        pytest.skip(error.message)
+        missing(error.message)
     with device.current():
         yield device
     device.close()
@@ -49,13 +48,18 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache") / "engines"
 
 
-@pytest.fixture(scope="session", params=GPU_BACKENDS)
-def backend_name(request: pytest.FixtureRequest, gpu: Gpu, engines: Path) -> str:
+@pytest.fixture(scope="session")
+def closed(gpu: Gpu, engines: Path) -> dict[str, str]:
+    """Why some backends cannot be opened here."""
+    return closed_backends(engines)
+
+
+@pytest.fixture(scope="session", params=MODULES)
+def backend_name(
+    request: pytest.FixtureRequest, gpu: Gpu, closed: dict[str, str]
+) -> str:
     name = str(request.param)
-    try:
-        backends.load(name, BackendOptions(cache_dir=engines)).close()
-    except BackendUnavailable as error:
-        pytest.skip(error.message)
+    require_open(name, closed, gpu)
     return name
 
 
@@ -104,7 +108,7 @@ def used_mib() -> Callable[[], int]:
     """Memory of the GPU in use, as nvidia-smi tells it."""
     command = shutil.which("nvidia-smi")
     if command is None:
-        pytest.skip("nvidia-smi is not installed")
+        missing("nvidia-smi is not installed")
 
     def used() -> int:
         query = [command, "--query-gpu=memory.used", "--format=csv,noheader,nounits"]

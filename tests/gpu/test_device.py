@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from support.gpus import missing
 
 from spinert.runtime.errors import BackendError, Reason
 
@@ -66,7 +68,7 @@ def test_timed_events_tell_the_devices_time(device):
 
 def test_captured_work_runs_when_it_is_launched_and_not_before(device):
     if not device.captures_graphs:
-        pytest.skip("cuda-bindings is not installed")
+        missing("cuda-bindings is not installed")
     stream, memory = device.stream(), device.allocate(NBYTES)
     source, target = filled(device, 5), device.pinned(NBYTES)
     target.array[:] = 0
@@ -90,7 +92,7 @@ def test_captured_work_runs_when_it_is_launched_and_not_before(device):
 
 def test_a_capture_that_breaks_leaves_a_stream_that_works(device):
     if not device.captures_graphs:
-        pytest.skip("cuda-bindings is not installed")
+        missing("cuda-bindings is not installed")
     stream, memory = device.stream(), device.allocate(NBYTES)
     source, target = filled(device, 6), device.pinned(NBYTES)
 
@@ -146,9 +148,10 @@ device.close()
 
 
 def test_an_illegal_address_ends_the_device_for_the_process(gpu):
-    pytest.importorskip("pycuda.driver", reason="PyCUDA is not installed")
+    if find_spec("pycuda") is None:
+        missing("PyCUDA is not installed")
     if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is not installed")
+        missing("nvcc is not installed")
     ran = subprocess.run(
         [sys.executable, "-c", KILL], capture_output=True, text=True, check=False
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.family_bundles import DETECTORS
 
+from spinert.runtime.backends.profiled import ProfiledBackend
 from spinert.runtime.backends.tensorrt import TensorRtBackend
 from spinert.runtime.engine.batch_inputs import batch_inputs
 from spinert.runtime.gate.golden_set import golden_cases
@@ -102,3 +103,18 @@ def test_threads_get_the_answers_of_their_own_batches(bundle, open_backend):
         same(expected, answer.result())
     for pool in pools:
         pool.shutdown()
+
+
+@pytest.mark.timeout(3600)
+def test_layers_are_timed_beside_what_serves(bundle, open_backend):
+    backend = open_backend(bundle)
+    if not isinstance(backend, ProfiledBackend):
+        pytest.skip(f"{backend.capabilities.name} does not time layers")
+    for role in bundle.spec.networks:
+        inputs = inputs_of(bundle, role, 2)
+        expected = backend.run(role, inputs)
+        times = backend.layer_times(role, inputs, 5)
+        assert sum(layer.duration_ms for layer in times) > 0
+        assert all(layer.name and layer.count >= 1 for layer in times)
+        for _ in range(4):
+            same(expected, backend.run(role, inputs))

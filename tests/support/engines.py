@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from spinert.runtime.engine.engine import Engine
 from spinert.runtime.engine.opening import load_networks
 from spinert.runtime.engine.switch import BackendSwitch
 from spinert.runtime.frame import (
+    Answer,
     DicomFrame,
     EncodedFrame,
     FrameRequest,
@@ -32,7 +34,10 @@ from spinert.runtime.verdict import Output
 from support.bundles import tiny_spec, write_tiny_bundle
 
 BOTH = frozenset({Output.CLASSIFICATION, Output.FINDINGS})
-PATIENCE_S = 10
+CLASS_ONLY = frozenset({Output.CLASSIFICATION})
+BRIGHT, DARK = 230, 20
+"""Levels of a frame that the tiny bundle finds abnormal, and of one it does not."""
+PATIENCE_S = 30
 """How long a test waits for something that should take milliseconds."""
 
 
@@ -192,3 +197,33 @@ def running_engine(
             yield engine
         finally:
             backend.gate.set()
+
+
+def answers(futures: Iterable[Future[Answer]]) -> list[Answer]:
+    return [future.result(PATIENCE_S) for future in futures]
+
+
+def started(
+    engine: Engine, backend: GatedBackend, count: int = 1, **fields: Any
+) -> list[Future[Answer]]:
+    """Submit frames and return once a network runs the first batch of them."""
+    backend.gate.clear()
+    futures = [engine.submit(request(**fields)) for _ in range(count)]
+    backend.wait_until_running()
+    return futures
+
+
+def wait_until_empty(engine: Engine) -> None:
+    """Wait for the callbacks of answered frames, which run in another thread."""
+    until_s = time.monotonic() + PATIENCE_S
+    while engine.in_flight and time.monotonic() < until_s:
+        time.sleep(0.001)
+    assert engine.in_flight == 0
+
+
+def wait_for_queue(engine: Engine, role: str, count: int) -> None:
+    until_s = time.monotonic() + PATIENCE_S
+    queue = engine._lanes[role].queue
+    while len(queue) < count and time.monotonic() < until_s:
+        time.sleep(0.001)
+    assert len(queue) == count

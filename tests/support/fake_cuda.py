@@ -6,6 +6,7 @@ own behaviour is that of the packages (PyCUDA 2026.1, cuda-bindings 13).
 
 from __future__ import annotations
 
+import struct
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -82,6 +83,27 @@ class Event:
         return 1.5
 
 
+class Function:
+    """pycuda.driver.Function, of a module."""
+
+    def __init__(self, driver: FakePyCuda, name: str) -> None:
+        driver.said("cuModuleGetFunction")
+        self._driver = driver
+        self._name = name
+        self._kinds = ""
+
+    def prepare(self, kinds: str) -> None:
+        self._kinds = kinds
+
+    def prepared_async_call(
+        self, grid: Any, block: Any, stream: Stream, *arguments: int
+    ) -> None:
+        self._driver.said("cuLaunchKernel")
+        packed = struct.pack(self._kinds, *arguments)
+        on = type(stream).__name__
+        self._driver.calls.append(f"{self._name} {grid} {block} {len(packed)} on {on}")
+
+
 class FakePyCuda:
     """pycuda.driver; `planted` maps a call to the text of its failure."""
 
@@ -124,6 +146,11 @@ class FakePyCuda:
         self.said("cuMemHostAlloc")
         base = np.zeros(shape, dtype)
         return base.view(_WithBase)
+
+    def module_from_buffer(self, content: bytes) -> Any:
+        self.said("cuModuleLoadDataEx")
+        self.calls.append(f"module of {len(content)}")
+        return SimpleNamespace(get_function=partial(Function, self))
 
     def memcpy_htod_async(self, to: int, source: Any, stream: Any) -> None:
         self.said("cuMemcpyHtoDAsync")

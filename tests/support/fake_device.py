@@ -13,7 +13,7 @@ import itertools
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ from spinert.runtime.compiled.gpu import Gpu
 from spinert.runtime.device import MemoryInfo
 from spinert.runtime.device.errors import STICKY, CudaFailure
 from spinert.runtime.device.guard import Guard
+from support.emulated_kernels import emulated_launch
 
 GPU = Gpu(name="Fake GPU", sm="86", uuid="GPU-0", driver="13.0")
 _POISON = 0xA5
@@ -60,7 +61,9 @@ class FakeMemory:
         self.address = address
         self.is_free = False
         self.pending = 0
-        self._array = np.full(nbytes, _POISON, np.uint8)
+        # What lies around it must stay poison, too.
+        self._around = np.full(nbytes + 2 * _ALIGNMENT, _POISON, np.uint8)
+        self._array = self._around[_ALIGNMENT : _ALIGNMENT + nbytes]
 
     @property
     def array(self) -> Any:
@@ -76,6 +79,8 @@ class FakeMemory:
             raise Misuse("memory is freed while a stream still uses it")
         self.is_free = True
         self._array[:] = _POISON
+        if (self._around != _POISON).any():
+            raise Misuse("something wrote beside this memory")
         self.device.memories.discard(self)
 
 
@@ -190,6 +195,62 @@ class FakeGraph:
             self.device.graphs.discard(self)
 
 
+@dataclass(eq=False)
+class FakeModule:
+    """The real kernels, run by the CPU."""
+
+    device: FakeDevice
+    is_free: bool = False
+
+    def __post_init__(self) -> None:
+        self.device.modules.add(self)
+
+    def kernel(self, name: str, kinds: str) -> FakeKernel:
+        self.device.call("kernel")
+        return FakeKernel(self, name, kinds)
+
+    def free(self) -> None:
+        self.is_free = True
+        self.device.modules.discard(self)
+
+
+@dataclass(eq=False)
+class FakeKernel:
+    module: FakeModule
+    name: str
+    kinds: str
+
+    def launch(
+        self,
+        grid: tuple[int, int],
+        block: tuple[int, int],
+        arguments: Sequence[int],
+        stream: FakeStream,
+    ) -> None:
+        device = self.module.device
+        device.call("launch")
+        if self.module.is_free:
+            raise Misuse("a kernel is launched after its module was freed")
+        found = {
+            address: device.around(address)
+            for kind, address in zip(self.kinds, arguments, strict=True)
+            if kind == "P"
+        }
+
+        def run() -> None:
+            values = []
+            for kind, value in zip(self.kinds, arguments, strict=True):
+                if kind == "P":
+                    memory, offset = found[value]
+                    value = memory.array.ctypes.data + offset
+                values.append(value)
+            if not emulated_launch(self.name, grid, block, self.kinds, values):
+                raise Misuse(f"{self.name} takes other parameters")
+
+        uses = tuple(memory for memory, _ in found.values())
+        stream.give(Operation(self.name, run, uses))
+
+
 class FakeDevice:
     """See the module; `calls` has every call in order, `ran` what streams ran."""
 
@@ -200,10 +261,12 @@ class FakeDevice:
         self.captures_graphs = captures_graphs
         self.calls: deque[str] = deque(maxlen=10_000)
         self.ran: deque[str] = deque(maxlen=10_000)
+        self.copied_in: deque[int] = deque(maxlen=10_000)
         self.memories: set[FakeMemory] = set()
         self.streams: dict[int, FakeStream] = {}
         self.events: set[FakeEvent] = set()
         self.graphs: set[FakeGraph] = set()
+        self.modules: set[FakeModule] = set()
         self.closed = 0
         self.guard = Guard(
             lambda error: error.failure if isinstance(error, FakeCudaError) else None,
@@ -214,6 +277,7 @@ class FakeDevice:
         self.counting = threading.Lock()
         self._memory_bytes = memory_bytes
         self._numbers = itertools.count(1)
+        self._next_address = _ALIGNMENT
         self._planted: dict[str, deque[CudaFailure | None]] = {}
         self._current = threading.local()
 
@@ -232,6 +296,7 @@ class FakeDevice:
             "streams": len(self.streams),
             "events": len(self.events),
             "graphs": len(self.graphs),
+            "modules": len(self.modules),
         }
         return {name: count for name, count in found.items() if count}
 
@@ -240,9 +305,16 @@ class FakeDevice:
         return sum(memory.nbytes for memory in self.memories)
 
     def at(self, address: int) -> FakeMemory:
+        memory, offset = self.around(address)
+        if offset:
+            raise Misuse("a kernel uses an address within a buffer")
+        return memory
+
+    def around(self, address: int) -> tuple[FakeMemory, int]:
+        """Return the buffer that `address` lies in, and how far within."""
         for memory in self.memories:
-            if memory.address == address:
-                return memory
+            if 0 <= address - memory.address < max(memory.nbytes, 1):
+                return memory, address - memory.address
         raise Misuse("a kernel uses an address that was never taken or is freed")
 
     # ------------------------------------------------------------------ the seam
@@ -300,6 +372,7 @@ class FakeDevice:
         self, to: FakeMemory, source: FakeMemory, nbytes: int, stream: FakeStream
     ) -> None:
         self.call("copy_in")
+        self.copied_in.append(nbytes)
         self._copy("copy_in", to, source, nbytes, stream)
 
     def copy_out(
@@ -319,6 +392,10 @@ class FakeDevice:
         self.graphs.add(graph)
         return graph
 
+    def module(self, content: bytes) -> FakeModule:
+        self.call("module")
+        return FakeModule(self)
+
     def check(self) -> None:
         self.call("check")
 
@@ -326,7 +403,10 @@ class FakeDevice:
         self.closed += 1
 
     def _taken(self, nbytes: int) -> FakeMemory:
-        address = next(self._numbers) * _ALIGNMENT
+        with self.counting:
+            address = self._next_address
+            # A gap, so that no address leads from one buffer into the next.
+            self._next_address += (nbytes // _ALIGNMENT + 2) * _ALIGNMENT
         memory = FakeMemory(self, nbytes, address)
         self.memories.add(memory)
         return memory

@@ -33,6 +33,13 @@ class FakeNetwork:
     profiles: tuple[Profile, ...]
     scratch_bytes: int = 1000
     has_batch_axis: bool = True
+    layers_ms: tuple[tuple[str, float], ...] = (
+        ("stem/Conv + stem/Relu", 0.5),
+        ("head/MatMul", 0.25),
+        ("Reformat", 0.125),
+        ("Reformat", 0.125),
+    )
+    """What the device tells of its layers, in order; names may repeat."""
     inputs: Mapping[str, str] = field(
         default_factory=lambda: {"image": "uint8", "image_size": "int32"}
     )
@@ -95,6 +102,10 @@ class FakeContext:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._may_be_captured = False
         self._changes = 0
+        self.profiler: Any = None
+        self.enqueue_emits_profile = True
+        self._ran = 0
+        self._reported = 0
         engine.contexts.add(id(self))
         engine.made += 1
 
@@ -139,8 +150,7 @@ class FakeContext:
         inputs = {name: self._shapes[name] for name in self._engine.network.inputs}
         if not all(self._range(name).holds(shape) for name, shape in inputs.items()):
             raise Misuse("a shape outside the profile is run")
-        if set(self._addresses) != set(self._engine.names) or self._scratch is None:
-            raise Misuse("a context is run before everything is bound")
+        self._require_bound()
         uses = [self._device.at(address) for address in self._addresses.values()]
         uses.append(self._device.at(self._scratch))
         if self._engine.scratch_streams.setdefault(self._scratch, stream) != stream:
@@ -156,9 +166,28 @@ class FakeContext:
         target.give(Operation("enqueue", run, tuple(uses)))
         return True
 
+    def _require_bound(self) -> None:
+        if set(self._addresses) != set(self._engine.names) or self._scratch is None:
+            raise Misuse("a context is run before everything is bound")
+        if self.profiler is not None and self.enqueue_emits_profile:
+            raise Misuse("the host waits for the device within enqueue")
+
+    def report_to_profiler(self) -> bool:
+        if self.profiler is None or self._reported == self._ran:
+            return False
+        if self._ran - self._reported > 1:
+            raise Misuse("a run was never reported")
+        self._reported = self._ran
+        # The first run makes kernels.
+        slow = 100 if self._ran == 1 else 1
+        for name, ms in self._engine.network.layers_ms:
+            self.profiler.report_layer_time(name, slow * ms)
+        return True
+
     def _run(
         self, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]
     ) -> None:
+        self._ran += 1
         network = self._engine.network
         arrays = {
             name: self._bytes(addresses[name], shape, network.inputs[name])
@@ -274,6 +303,9 @@ class FakeApi:
 
     class ILogger:
         """tensorrt.ILogger."""
+
+    class IProfiler:
+        """tensorrt.IProfiler."""
 
     def __init__(self, device: FakeDevice, networks: Mapping[str, FakeNetwork]) -> None:
         self._device = device

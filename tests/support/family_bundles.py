@@ -56,7 +56,7 @@ def write_family_bundle(
         portable: With standard operators only, where the family has the choice.
     """
     options = "options.roi_sampling = 2\n"
-    has_choice = "roi_sampling" in ARCHITECTURES[detector].options
+    has_choice = "roi_sampling" in ARCHITECTURES[detector].limits
     recipe = folder / "recipe.toml"
     recipe.write_text(
         _RECIPE.format(

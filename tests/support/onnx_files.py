@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from support.small_networks import write_recipe
+
 FLOAT, INT64, UINT8 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8
 STRIDE = 16
 
@@ -40,7 +42,15 @@ width = 64
 mean = [0, 0, 0]
 std = [255, 255, 255]
 fill = [0.447, 0.447, 0.447]
+
+[bundle.networks.detector.detection]
+nms_iou = 0.65
+score_floor = 0.0
 """
+
+QUICK_RECIPE = IMPORTED_RECIPE.replace(
+    "[bundle.", "batch_sizes = [1, 2]\n\n[bundle.", 1
+)
 
 
 class FileBuilder:
@@ -174,3 +184,10 @@ def contract_files(folder: Path, *, classes: int = 7) -> tuple[Path, Path]:
         ("labels", INT64, ["n", "a"]),
     ]
     return classifier, builder.save(folder / "own_detector.onnx", inputs, outputs)
+
+
+def imported_files(folder: Path, recipe: str) -> Path:
+    """Write the two files that `IMPORTED_RECIPE` names, and a recipe; returns it."""
+    classifier_file(folder / "first.onnx")
+    yolo_file(folder / "yolo.onnx", size=(160, 160))
+    return write_recipe(folder, recipe)

@@ -32,7 +32,7 @@ from spinert.runtime.decide.candidates import (
     findings_from_candidates,
 )
 from spinert.runtime.preprocess.canvas import placement
-from spinert.runtime.preprocess.network_input import network_input
+from support.preprocess_twin import served_input
 from support.retinanet_oracle import Detection
 from support.torchvision_models import torchvision_module
 
@@ -83,7 +83,7 @@ class Case:
     def inputs(self, grey: Grey) -> tuple[Tensor, Tensor]:
         """Return `image` and `image_size` of one frame, as the runtime makes them."""
         place = placement(*grey.shape, self.bundle.input.canvas)
-        image = network_input(grey, place, self.bundle.input)
+        image = served_input(grey, place, self.bundle.input)
         size = torch.tensor([[place.valid_height, place.valid_width]])
         return torch.from_numpy(image)[None], size.to(torch.int32)
 

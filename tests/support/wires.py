@@ -50,8 +50,9 @@ def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
 class OpenStream:
     """A stream after Opened and the first Credit."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, opened: pb.Opened) -> None:
         self.call = call
+        self.opened = opened
         self.credit = 0
 
     async def send(self, **message: Any) -> None:
@@ -82,9 +83,11 @@ async def opened(stub: Any, **opening: Any) -> OpenStream:
     await call.write(pb.StreamRequest(open=pb.Open(**opening)))
     first = await call.read()
     assert first.WhichOneof("message") == "opened"
-    assert not first.opened.resume_token
-    stream = OpenStream(call)
+    asks = opening.get("resumable") or opening.get("resume_token")
+    assert bool(first.opened.resume_token) == bool(asks)
+    stream = OpenStream(call, first.opened)
     credit = await call.read()
     stream.credit = credit.credit.frames
-    assert stream.credit == first.opened.limits.max_frames_in_flight
+    if not opening.get("resume_token"):
+        assert stream.credit == first.opened.limits.max_frames_in_flight
     return stream
