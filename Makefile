@@ -53,7 +53,7 @@ bench: $(BUILT) $(DEMO_BUNDLE)/bundle.json
 
 parity: $(BUILT)
 	SPINERT_PARITY_RESULTS=benchmarks/results/full-size-parity.json \
-	  $(BIN)/python -m pytest -m parity --timeout 3600 $(TESTS)
+	  $(BIN)/python -m pytest -m parity --timeout 3600 -o faulthandler_timeout=3590 $(TESTS)
 	$(BIN)/python benchmarks/networks_table.py
 
 networks: $(BUILT)

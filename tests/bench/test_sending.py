@@ -40,22 +40,30 @@ class StallingEngine(ScriptedEngine):
     """Answers nothing for the first 0.4 s after its first frame, then everything."""
 
     stall_s = 0.4
-    timer: threading.Timer | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._has_ended = False
 
     def submit(self, request):
         future: Future = Future()
-        self.futures.append(future)
-        if self.timer is None:
-            self.timer = threading.Timer(self.stall_s, self.release)
-            self.timer.start()
-        elif not self.timer.is_alive():
+        with self._lock:
+            if not self.futures:
+                threading.Timer(self.stall_s, self._end).start()
+            self.futures.append(future)
+            is_answered = self._has_ended
+        if is_answered:
             future.set_result(answer_with())
         return future
 
-    def release(self) -> None:
-        for future in list(self.futures):
-            if not future.done():
-                future.set_result(answer_with())
+    def _end(self) -> None:
+        # A frame is either among those that waited or comes when the stall has ended.
+        with self._lock:
+            self._has_ended = True
+            waiting = list(self.futures)
+        for future in waiting:
+            future.set_result(answer_with())
 
 
 def test_a_stall_is_seen_by_every_frame_that_was_due_in_it(frames):
