@@ -191,7 +191,8 @@ def failing(tmp_path: Path, text: str = RECIPE, **options) -> None:
 def test_a_failed_parity_leaves_nothing_behind(tmp_path, monkeypatch) -> None:
     tight = dict.fromkeys(TOLERANCES["fp32"], -1.0)
     monkeypatch.setattr("spinert.proto.agreement.TOLERANCES", {"fp32": tight})
-    with pytest.raises(ParityError, match=r"classifier\.onnx: golden .+, batch 1"):
+    named = r"classifier\.onnx: golden .+, batch 1, slot 0"
+    with pytest.raises(ParityError, match=named):
         failing(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.toml"]
 

@@ -55,9 +55,8 @@ def test_with_room_to_spare_every_frame_is_in_time():
     assert outcome.fairness == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("deadline_s", [0.1])
-def test_tenfold_load_leaves_nine_tenths_of_the_best_goodput(deadline_s):
-    usual = replace(USUAL, deadlines_s=(deadline_s,), stat_share=0.0)
+def test_tenfold_load_leaves_nine_tenths_of_the_best_goodput():
+    usual = replace(USUAL, deadlines_s=(0.1,), stat_share=0.0)
     best = max(goodput(simulated(replace(usual, load=load))) for load in (1.0, 2.0))
     worst = simulated(replace(usual, load=10.0))
     assert goodput(worst) >= 0.9 * best
@@ -133,13 +132,12 @@ def lost_s(scenario):
     return missing * counted_s, (held_up.late_per_s - calm.late_per_s) * counted_s
 
 
-@pytest.mark.parametrize("deadline_s", [0.1])
-def test_a_stall_costs_little_more_than_the_time_it_takes(deadline_s):
-    stalled = Scenario(load=0.6, duration_s=4.0, deadlines_s=(deadline_s,), stall_s=1.0)
+def test_a_stall_costs_little_more_than_the_time_it_takes():
+    stalled = Scenario(load=0.6, duration_s=4.0, deadlines_s=(0.1,), stall_s=1.0)
     missing_s, late = lost_s(stalled)
     assert missing_s < 1.2
     arriving_per_s = stalled.load * capacity_per_s(stalled)
-    assert late < 2 * deadline_s * arriving_per_s, "later ones are refused"
+    assert late < 2 * 0.1 * arriving_per_s, "later ones are refused"
 
 
 def test_no_frame_waits_for_company_that_is_not_known_to_gain():
