@@ -137,19 +137,22 @@ def frames_then(count, done):
 
 
 def test_frames_that_outlive_the_grace_are_refused(tmp_path):
-    bundle = write_served_bundle(tmp_path / "bundle", cost_ms=300)
+    bundle = write_onnx_golden_bundle(tmp_path / "bundle")
     hasty = {"grace_s": 0.05, "listen": "127.0.0.1:0"}
-    one = {"max_batch": 1}
-    with (
-        serving(bundle, tmp_path / "work", server=hasty, engine=one) as server,
-        Client(server.address) as client,
-    ):
-        answers = client.stream([frame() for _ in range(4)])
-        next(answers)
-        server.process.send_signal(signal.SIGTERM)
-        refused = [a.reason for a in answers if isinstance(a, FrameRefusal)]
+    tables = {"backend": {"name": "slow", "threads": 1}, "server": hasty}
+    work, sent = tmp_path / "work", threading.Event()
+    with launched(bundle, work, program="support.serve_slow", **tables) as server:
+        (work / "told").write_text("go")
+        address = wait_for_event(server, "ready")["address"]
+        (work / "told").write_text("hold")
+        with Client(address) as client, ThreadPoolExecutor(1) as reader:
+            answers = reader.submit(list, client.stream(frames_then(4, sent.set)))
+            assert sent.wait(30)
+            server.process.send_signal(signal.SIGTERM)
+            reasons = [a.reason for a in answers.result(30)]
+        (work / "told").write_text("go")
         assert server.process.wait(30) == 0
-    assert refused[-2:] == [Reason.SHUTTING_DOWN] * 2
+    assert reasons == [Reason.SHUTTING_DOWN] * 4
 
 
 def test_an_engine_that_fails_ends_the_server_with_1(bundle, tmp_path):
