@@ -41,7 +41,7 @@ def _missing_tools() -> list[str]:
     missing = [tool for tool in tools if not shutil.which(tool)]
     probe = ["pkg-config", "--exists", "grpc++", "protobuf"]
     if not shutil.which("pkg-config") or subprocess.run(probe).returncode:
-        missing.append("libgrpc++-dev")
+        missing.append("libgrpc++-dev and libprotobuf-dev")
     return missing
 
 
