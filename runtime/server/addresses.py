@@ -30,7 +30,7 @@ def addresses_from_listen(listen: str) -> tuple[str, ...]:
 
     Raises:
         SetupError: Somebody listens on one of them.
-        ConfigError: None is an address of this machine.
+        ConfigError: None is an address of this machine; its port is a privileged one.
     """
     host, _, digits = listen.rpartition(":")
     port = int(digits)
@@ -95,8 +95,14 @@ def _free_hosts(hosts: Sequence[str], port: int, listen: str) -> list[str]:
             # As gRPC binds: what a server that ended left behind is in nobody's way.
             bound_socket(f"{host}:{port}", socket.SO_REUSEADDR).close()
         except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            if error.errno == errno.EADDRINUSE:
                 raise address_in_use(listen) from None
+            if error.errno == errno.EACCES:
+                raise ConfigError(
+                    Reason.CONFIG_INVALID,
+                    f"server.listen: the server's user may not listen on {listen}: "
+                    "choose a port from 1024 on, or grant it CAP_NET_BIND_SERVICE",
+                ) from None
         else:
             free.append(host)
     if not free:

@@ -27,7 +27,7 @@ def bind(server: grpc.aio.Server | RelayServer, settings: ServerSettings) -> str
 
     Raises:
         SetupError: The address is taken, or one of those that it stands for.
-        ConfigError: The address is none of this machine.
+        ConfigError: The address is none of this machine; its port is a privileged one.
     """
     if settings.listen.startswith(UNIX_SCHEME):
         _bind_socket(server, settings)

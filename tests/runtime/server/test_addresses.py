@@ -113,6 +113,15 @@ def test_the_port_of_a_server_that_just_ended_is_free(monkeypatch):
     assert addresses_from_listen(f"127.0.0.1:{port}") == (f"127.0.0.1:{port}",)
 
 
+def test_a_port_that_this_user_may_not_have_is_told_as_such(monkeypatch):
+    def denied(address, *options):
+        raise PermissionError(errno.EACCES, "denied")
+
+    monkeypatch.setattr(addresses, "bound_socket", denied)
+    with pytest.raises(ConfigError, match=r"may not listen on localhost:443.* 1024"):
+        addresses_from_listen("localhost:443")
+
+
 WRONG = ["localhost:abc", "127.0.0.1:70000", "127.0.0.1:-1", "h:" + "1" * 6, ":5", "h:"]
 
 
