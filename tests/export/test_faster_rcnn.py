@@ -6,15 +6,24 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.detectron2_oracle import Settings, detections_of_faster_rcnn
 from support.faster_rcnns import (
     ARCHITECTURE,
     CLASSES,
     COUNTS,
     case,
+    oracles,
     torchvision_faster_rcnn,
 )
-from support.retinanets import BOX_PX, SCORE, calibration, gaps, greys, load, theirs
+from support.retinanets import (
+    BOX_PX,
+    SCORE,
+    calibration,
+    check,
+    gaps,
+    greys,
+    load,
+    theirs,
+)
 from torch import nn
 
 from spinert.export.networks.grey_input import input_stage
@@ -57,25 +66,9 @@ def test_the_whole_path_answers_as_the_oracle_of_detectron2(
     own = case("detectron2").with_options(
         stride_in_1x1=stride_in_1x1, roi_sampling=sampling
     )
-    settings = Settings(
-        stride_in_1x1=stride_in_1x1,
-        sampling=sampling,
-        per_level=int(COUNTS["rpn_per_level"]),
-        proposals=int(COUNTS["proposals"]),
-    )
     for grey in greys()[:2]:
-        image, size = own.inputs(grey)
-        expected = detections_of_faster_rcnn(
-            own.file(),
-            input_stage(own.bundle.input)(image, size),
-            valid=tuple(size[0].tolist()),
-            original=grey.shape,
-            settings=settings,
-        )
-        assert len(expected) > 5
-        box_px, score = gaps(expected, own.findings(grey))
-        assert box_px <= BOX_PX
-        assert score <= SCORE
+        expected = oracles(own, grey, stride_in_1x1=stride_in_1x1, sampling=sampling)
+        check(expected, own, grey, many=5)
 
 
 def test_the_operator_on_request_gives_the_same_answer() -> None:

@@ -5,7 +5,6 @@ EfficientDet's is in test_efficientdet.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -16,9 +15,7 @@ from PIL import Image
 from support import faster_rcnns, retinanets
 from support.agreements import candidate_gaps
 from support.data import data_directory
-from support.detectron2_oracle import Settings, detections_of_faster_rcnn
-from support.retinanet_oracle import Detection, detections_of_detectron2
-from support.retinanets import BOX_PX, CLASSES, SCORE, Case, Grey, gaps, load, theirs
+from support.retinanets import BOX_PX, CLASSES, SCORE, Grey, check, load, theirs
 from support.small_networks import (
     DENSENET,
     SPARSE_RCNN,
@@ -38,7 +35,6 @@ from spinert.export.checkpoints.mapping import own_keys
 from spinert.export.families.densenet import TORCHVISION_DENSENET
 from spinert.export.networks.detector import DetectorGraph
 from spinert.export.networks.ensemble import ClassifierEnsemble
-from spinert.export.networks.grey_input import input_stage
 from spinert.export.preprocess import network_frame
 from spinert.proto import bundle_pb2 as pb
 from spinert.proto.agreement import FP32, TOLERANCES
@@ -99,40 +95,19 @@ def test_densenets_answer_as_torchvisions(style) -> None:
     torch.testing.assert_close(answer, expected, rtol=0, atol=near)
 
 
-def check(expected: Sequence[Detection], own: Case, grey: Grey) -> None:
-    assert len(expected) > 5
-    box_px, score = gaps(expected, own.findings(grey))
-    assert box_px <= BOX_PX
-    assert score <= SCORE
-
-
 @pytest.mark.parametrize("style", ["torchvision", "torchvision_v2"])
 def test_faster_rcnns_answer_as_torchvisions(style) -> None:
     own = faster_rcnns.case(style)
     model = load(faster_rcnns.torchvision_faster_rcnn(style), own.file())
     for grey in radiographs():
         expected = [replace(d, label=d.label - 1) for d in theirs(model, grey)]
-        check(expected, own, grey)
+        check(expected, own, grey, many=5)
 
 
 def test_a_faster_rcnn_of_detectron2_answers_as_its_oracle() -> None:
     own = faster_rcnns.case("detectron2")
-    settings = Settings(
-        stride_in_1x1=True,
-        sampling=0,
-        per_level=int(faster_rcnns.COUNTS["rpn_per_level"]),
-        proposals=int(faster_rcnns.COUNTS["proposals"]),
-    )
     for grey in radiographs():
-        image, size = own.inputs(grey)
-        expected = detections_of_faster_rcnn(
-            own.file(),
-            input_stage(own.bundle.input)(image, size),
-            valid=tuple(size[0].tolist()),
-            original=grey.shape,
-            settings=settings,
-        )
-        check(expected, own, grey)
+        check(faster_rcnns.oracles(own, grey), own, grey, many=5)
 
 
 @pytest.mark.parametrize("style", ["torchvision", "torchvision_v2"])
@@ -140,22 +115,13 @@ def test_retinanets_answer_as_torchvisions(style) -> None:
     own = retinanets.case(style)
     model = load(retinanets.torchvision_retinanet(style), own.file())
     for grey in radiographs():
-        check(theirs(model, grey), own, grey)
+        check(theirs(model, grey), own, grey, many=5)
 
 
 def test_a_retinanet_of_detectron2_answers_as_its_oracle() -> None:
     own = retinanets.case("detectron2")
     for grey in radiographs():
-        image, size = own.inputs(grey)
-        expected = detections_of_detectron2(
-            own.file(),
-            input_stage(own.bundle.input)(image, size),
-            valid=tuple(size[0].tolist()),
-            original=grey.shape,
-            classes=CLASSES,
-            stride_in_1x1=True,
-        )
-        check(expected, own, grey)
+        check(retinanets.oracles(own, grey), own, grey, many=5)
 
 
 @torch.no_grad()

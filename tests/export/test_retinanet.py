@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.retinanet_oracle import detections_of_detectron2
 from support.retinanets import (
     ARCHITECTURE,
     BOX_PX,
@@ -14,16 +13,17 @@ from support.retinanets import (
     SCORE,
     calibration,
     case,
+    check,
     gaps,
     greys,
     load,
+    oracles,
     theirs,
     torchvision_retinanet,
 )
 from torch import nn
 
 from spinert.export.networks.anchors import anchor_levels
-from spinert.export.networks.grey_input import input_stage
 from spinert.export.untrained.retinanet import calibrate_retinanet
 from spinert.proto import bundle_pb2 as pb
 
@@ -62,19 +62,7 @@ def test_an_unused_class_in_front_is_left_out() -> None:
 def test_the_whole_path_answers_as_the_oracle_of_detectron2(stride_in_1x1) -> None:
     own = case("detectron2").with_options(stride_in_1x1=stride_in_1x1)
     for grey in greys():
-        image, size = own.inputs(grey)
-        expected = detections_of_detectron2(
-            own.file(),
-            input_stage(own.bundle.input)(image, size),
-            valid=tuple(size[0].tolist()),
-            original=grey.shape,
-            classes=CLASSES,
-            stride_in_1x1=stride_in_1x1,
-        )
-        assert len(expected) > 2
-        box_px, score = gaps(expected, own.findings(grey))
-        assert box_px <= BOX_PX
-        assert score <= SCORE
+        check(oracles(own, grey, stride_in_1x1=stride_in_1x1), own, grey, many=2)
 
 
 MISTAKES = [

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from spinert.export.checkpoints.style import Option
 from spinert.export.families.faster_rcnn import faster_rcnn
 from spinert.export.networks.faster_rcnn import BoxHeadSpec, FasterRCNNSpec
+from spinert.export.networks.grey_input import input_stage
 from spinert.export.networks.resnet_fpn import ResNetSpec
+from support.detectron2_oracle import Settings, detections_of_faster_rcnn
 from support.retinanet_oracle import Detection
 from support.retinanets import (
     BLOCKS,
@@ -30,6 +32,7 @@ __all__ = [
     "COUNTS",
     "FasterCase",
     "case",
+    "oracles",
     "torchvision_faster_rcnn",
 ]
 
@@ -63,6 +66,26 @@ class FasterCase(Case):
 def case(name: str) -> FasterCase:
     """Return a Faster R-CNN of a style."""
     return calibrated(FasterCase, ARCHITECTURE, STYLES[name], **COUNTS)
+
+
+def oracles(
+    own: FasterCase, grey: Grey, *, stride_in_1x1: bool = True, sampling: int = 0
+) -> list[Detection]:
+    """Return what the oracle of detectron2 finds with the weights of `own`."""
+    image, size = own.inputs(grey)
+    settings = Settings(
+        stride_in_1x1=stride_in_1x1,
+        sampling=sampling,
+        per_level=int(COUNTS["rpn_per_level"]),
+        proposals=int(COUNTS["proposals"]),
+    )
+    return detections_of_faster_rcnn(
+        own.file(),
+        input_stage(own.bundle.input)(image, size),
+        valid=tuple(size[0].tolist()),
+        original=grey.shape,
+        settings=settings,
+    )
 
 
 def torchvision_faster_rcnn(name: str, *, frozen: bool = False) -> nn.Module:

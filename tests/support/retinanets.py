@@ -33,7 +33,7 @@ from spinert.runtime.decide.candidates import (
 )
 from spinert.runtime.preprocess.canvas import placement
 from support.preprocess_twin import served_input
-from support.retinanet_oracle import Detection
+from support.retinanet_oracle import Detection, detections_of_detectron2
 from support.torchvision_models import torchvision_module
 
 Grey = npt.NDArray[np.uint8]
@@ -179,6 +179,27 @@ def gaps(
         score = max(score, abs(free.pop(place).score - one.score))
         box_px = max(box_px, distance)
     return box_px, score
+
+
+def oracles(own: Case, grey: Grey, *, stride_in_1x1: bool = True) -> list[Detection]:
+    """Return what the oracle of detectron2 finds with the weights of `own`."""
+    image, size = own.inputs(grey)
+    return detections_of_detectron2(
+        own.file(),
+        input_stage(own.bundle.input)(image, size),
+        valid=tuple(size[0].tolist()),
+        original=grey.shape,
+        classes=CLASSES,
+        stride_in_1x1=stride_in_1x1,
+    )
+
+
+def check(expected: Sequence[Detection], own: Case, grey: Grey, many: int) -> None:
+    """Hold that `own` finds what is expected, of which there are more than `many`."""
+    assert len(expected) > many
+    box_px, score = gaps(expected, own.findings(grey))
+    assert box_px <= BOX_PX
+    assert score <= SCORE
 
 
 def theirs(model: nn.Module, grey: Grey) -> list[Detection]:

@@ -18,7 +18,6 @@ from support.servers import launched, serving, wait_for_event, write_served_bund
 from spinert.runtime.client import (
     Client,
     Frame,
-    FrameRefusal,
     PixelFormat,
     RequestFailed,
 )
