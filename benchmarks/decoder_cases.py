@@ -13,8 +13,8 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
-from pydicom.pixels.encoders import RLELosslessEncoder
 
+from spinert.phantom.compression import compressed
 from spinert.runtime.decode.codecs import words_from_codestream
 from spinert.runtime.decode.gate import PixelLayout
 from spinert.runtime.decode.part10 import Inflater
@@ -42,20 +42,7 @@ def _rle(data: bytes) -> Words:
 
 
 def _rle_encoded(pixels: Words) -> bytes:
-    return bytes(
-        RLELosslessEncoder.encode(
-            pixels,
-            encoding_plugin="pydicom",
-            rows=ROWS,
-            columns=COLUMNS,
-            samples_per_pixel=1,
-            number_of_frames=1,
-            bits_allocated=16,
-            bits_stored=BITS,
-            pixel_representation=0,
-            photometric_interpretation="MONOCHROME2",
-        )
-    )
+    return compressed(pixels, BITS, "rle")
 
 
 def _deflated(pixels: Words) -> bytes:
