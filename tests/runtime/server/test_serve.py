@@ -118,14 +118,18 @@ def test_frames_in_flight_are_answered_before_it_exits(tmp_path, number):
         with Client(address) as client, ThreadPoolExecutor(1) as reader:
             answers = reader.submit(list, client.stream(frames_then(4, sent.set)))
             assert sent.wait(30)
-            # On the same connection: behind them, and several turns of the server.
-            for _ in range(20):
-                client.server_info()
+            wait_until_taken(client)
             server.process.send_signal(number)
             assert wait_for_event(server, "draining")["in_flight"] == 4
             (work / "told").write_text("go")
             assert [a.verdict.rows for a in answers.result(30)] == [80] * 4
         assert server.process.wait(30) == 0
+
+
+def wait_until_taken(client):
+    """Ask behind the frames, on the same connection, for several of its turns."""
+    for _ in range(20):
+        client.server_info()
 
 
 def frames_then(count, done):
@@ -147,7 +151,9 @@ def test_frames_that_outlive_the_grace_are_refused(tmp_path):
         with Client(address) as client, ThreadPoolExecutor(1) as reader:
             answers = reader.submit(list, client.stream(frames_then(4, sent.set)))
             assert sent.wait(30)
+            wait_until_taken(client)
             server.process.send_signal(signal.SIGTERM)
+            assert wait_for_event(server, "draining")["in_flight"] == 4
             reasons = [a.reason for a in answers.result(30)]
         (work / "told").write_text("go")
         assert server.process.wait(30) == 0
