@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import imagecodecs
 import numpy as np
@@ -30,8 +31,12 @@ def wait_until(holds) -> None:
 
 
 def _workers() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [c for c in children if "spinert.runtime.decode.worker" in c.cmdline()]
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # or a zombie
+            if "spinert.runtime.decode.worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def workers_of(pool: DecodePool) -> list[psutil.Process]:

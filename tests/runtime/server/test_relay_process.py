@@ -5,7 +5,7 @@ import errno
 import gc
 import socket
 import sys
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import psutil
@@ -38,17 +38,21 @@ def failure(*arguments):
                 pass
         return caught.value
 
+    before = set(psutil.Process().children())
     error = asyncio.run(main())
-    assert children() == []
+    assert children_since(before) == set()
     return error
 
 
-def children():
-    return [
-        child
-        for child in psutil.Process().children()
-        if child.status() != psutil.STATUS_ZOMBIE
-    ]
+def children_since(before):
+    """Return who runs that was not there before: other tests leave helpers."""
+    return set(filter(runs, psutil.Process().children())) - before
+
+
+def runs(process):
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def script(text):
@@ -105,9 +109,10 @@ def test_a_server_whose_fronts_cannot_bind_does_not_start(taken):
             await server.start()
         return caught.value, server._directory
 
+    before = set(psutil.Process().children())
     error, directory = asyncio.run(main())
     assert error.reason is Reason.ADDRESS_IN_USE
-    assert children() == []
+    assert children_since(before) == set()
     assert not Path(directory).exists()
 
 
