@@ -51,10 +51,7 @@ def test_the_whole_path_answers_as_torchvision(style, frozen, eps) -> None:
     for grey in greys()[:2] if frozen or style == "torchvision_v2" else greys():
         # torchvision's background is its label 0, which no class of a bundle is.
         expected = [replace(d, label=d.label - 1) for d in theirs(model, grey)]
-        assert len(expected) > 5
-        box_px, score = gaps(expected, own.findings(grey))
-        assert box_px <= BOX_PX
-        assert score <= SCORE
+        check(expected, own, grey, many=5)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -106,30 +107,29 @@ def test_a_signal_before_it_is_ready_ends_it_with_0(tmp_path):
     assert "ready" not in names(server)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_frames_in_flight_are_answered_before_it_exits(tmp_path, number):
+@contextmanager
+def signalled_with_four_frames(tmp_path, number, **tables):
+    """End a server whose network stands still while four frames are in flight.
+
+    Yields the answers to come, and the file that tells the network to go on.
+    """
     bundle = write_onnx_golden_bundle(tmp_path / "bundle")
-    tables = {"backend": {"name": "slow", "threads": 1}, "engine": {"max_batch": 1}}
-    work, sent = tmp_path / "work", threading.Event()
-    with launched(bundle, work, program="support.serve_slow", **tables) as server:
-        (work / "told").write_text("go")
+    work, sent, slow = tmp_path / "work", threading.Event(), "support.serve_slow"
+    told, tables["backend"] = work / "told", {"name": "slow", "threads": 1}
+    with launched(bundle, work, program=slow, **tables) as server:
+        told.write_text("go")
         address = wait_for_event(server, "ready")["address"]
-        (work / "told").write_text("hold")
+        told.write_text("hold")
         with Client(address) as client, ThreadPoolExecutor(1) as reader:
             answers = reader.submit(list, client.stream(frames_then(4, sent.set)))
             assert sent.wait(30)
-            wait_until_taken(client)
+            # On the same connection: behind them, and several turns of the server.
+            for _ in range(20):
+                client.server_info()
             server.process.send_signal(number)
             assert wait_for_event(server, "draining")["in_flight"] == 4
-            (work / "told").write_text("go")
-            assert [a.verdict.rows for a in answers.result(30)] == [80] * 4
+            yield answers, told
         assert server.process.wait(30) == 0
-
-
-def wait_until_taken(client):
-    """Ask behind the frames, on the same connection, for several of its turns."""
-    for _ in range(20):
-        client.server_info()
 
 
 def frames_then(count, done):
@@ -139,24 +139,20 @@ def frames_then(count, done):
     done()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_frames_in_flight_are_answered_before_it_exits(tmp_path, number):
+    one = {"max_batch": 1}
+    with signalled_with_four_frames(tmp_path, number, engine=one) as (answers, told):
+        told.write_text("go")
+        assert [a.verdict.rows for a in answers.result(30)] == [80] * 4
+
+
 def test_frames_that_outlive_the_grace_are_refused(tmp_path):
-    bundle = write_onnx_golden_bundle(tmp_path / "bundle")
     hasty = {"grace_s": 0.05, "listen": "127.0.0.1:0"}
-    tables = {"backend": {"name": "slow", "threads": 1}, "server": hasty}
-    work, sent = tmp_path / "work", threading.Event()
-    with launched(bundle, work, program="support.serve_slow", **tables) as server:
-        (work / "told").write_text("go")
-        address = wait_for_event(server, "ready")["address"]
-        (work / "told").write_text("hold")
-        with Client(address) as client, ThreadPoolExecutor(1) as reader:
-            answers = reader.submit(list, client.stream(frames_then(4, sent.set)))
-            assert sent.wait(30)
-            wait_until_taken(client)
-            server.process.send_signal(signal.SIGTERM)
-            assert wait_for_event(server, "draining")["in_flight"] == 4
-            reasons = [a.reason for a in answers.result(30)]
-        (work / "told").write_text("go")
-        assert server.process.wait(30) == 0
+    ending = signalled_with_four_frames(tmp_path, signal.SIGTERM, server=hasty)
+    with ending as (answers, told):
+        reasons = [answer.reason for answer in answers.result(30)]
+        told.write_text("go")
     assert reasons == [Reason.SHUTTING_DOWN] * 4
 
 
